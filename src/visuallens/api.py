@@ -1,0 +1,453 @@
+"""VisualLens in one class: index photos, ask, look at the profile, forget.
+
+This is what the command line and any service call. Source: §4, the whole inference pipeline.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from PIL import Image
+from platformdirs import user_data_path
+
+from visuallens import registry
+from visuallens.augment.forget import Receipt
+from visuallens.augment.forget import forget as forget_photos
+from visuallens.augment.pipeline import IndexReport, Progress
+from visuallens.augment.pipeline import index as index_files
+from visuallens.augment.store import Library, LibraryStatus
+from visuallens.config import Settings, load_settings
+from visuallens.errors import NothingIndexedError, PhotoError, SourceError
+from visuallens.images import open_photo
+from visuallens.models.base import PhotoModel
+from visuallens.models.image_files import ImageFileEncoder
+from visuallens.places import read_places
+from visuallens.places.filter import around, category_counts, in_categories
+from visuallens.profile.builder import OpenHistory, build_profile, draw
+from visuallens.profile.category import category_embedding, sample_images
+from visuallens.profile.evidence import NullDistribution, Standing
+from visuallens.profile.question import Understood, understand
+from visuallens.rankers.base import Ranker, RankerResources
+from visuallens.sources import open_source
+from visuallens.types import (
+    Candidate,
+    FloatArray,
+    GeoPoint,
+    Photo,
+    Profile,
+    RankedCandidate,
+    RankingRequest,
+)
+
+LIBRARY_FILE = "library.sqlite"
+DEFAULT_USER = "me"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What VisualLens says to a question.
+
+    Attributes:
+        understood: how the question was read.
+        abstained: the photos say nothing about the question, and `candidates` is empty.
+        message: one or two plain sentences for the reader.
+        candidates: best first.
+        standing: how strongly the photos speak about the question.
+        profile: the photos and words that the answer rests on.
+        timings_ms: milliseconds by step.
+    """
+
+    understood: Understood
+    abstained: bool
+    message: str
+    candidates: tuple[RankedCandidate, ...]
+    standing: Standing
+    profile: Profile
+    timings_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    """A user's history, opened, with its own null distribution."""
+
+    opened: OpenHistory
+    nulls: NullDistribution
+
+
+class VisualLens:
+    """A library of photos and the models that read it.
+
+    Args:
+        library: folder of the library (or its file); made by `index` when missing. By default the
+            folder that the system keeps for application data.
+        settings: defaults, environment and `VISUALLENS_*` variables when not given.
+    """
+
+    def __init__(
+        self, library: Path | str | None = None, *, settings: Settings | None = None
+    ) -> None:
+        self.settings = settings or load_settings()
+        self.path = _library_file(library)
+        self._library: Library | None = None
+        self._users: dict[str, _User] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the library; the next call opens it again."""
+        if self._library is not None:
+            self._library.close()
+        self._library = None
+        self._users.clear()
+
+    def index(
+        self,
+        photos: Path | str | Sequence[Path | str],
+        *,
+        user: str = DEFAULT_USER,
+        progress: Progress | None = None,
+    ) -> IndexReport:
+        """Add photos to the library: encode, caption, aspect words (§4.1).
+
+        Args:
+            photos: folders, photos or manifests; only what is missing is computed.
+            user: whose photos they are, unless a manifest says otherwise.
+            progress: told what is going on, or None.
+
+        Returns:
+            What was done, with a reason for every file that is no photo.
+
+        Raises:
+            SourceError: a folder or manifest cannot be read at all.
+            LibraryError: the library cannot be written.
+        """
+        paths = [photos] if isinstance(photos, (str, Path)) else list(photos)
+        if not paths:
+            raise SourceError("photos", "no folder was given", "Name at least one.")
+        sources = [open_source(Path(path)) for path in paths]
+        self.close()
+        with Library.open(self.path, create=True, writable=True) as library:
+            return index_files(
+                library,
+                (found for source in sources for found in source.find()),
+                [self.model],
+                user_id=user,
+                settings=self.settings,
+                progress=progress,
+            )
+
+    def status(self) -> LibraryStatus:
+        """Count what the library holds.
+
+        Returns:
+            The counts.
+
+        Raises:
+            LibraryMissingError: there is no library yet.
+        """
+        return self._open_library().status()
+
+    def profile(
+        self,
+        question: str,
+        *,
+        user: str = DEFAULT_USER,
+        category: str | None = None,
+        candidates: Path | str | Sequence[Candidate] = (),
+    ) -> Profile:
+        """Build the user's preference profile for a question, with its grid image (§4.2).
+
+        Args:
+            question: free text.
+            user: whose photos.
+            category: if the text alone should not decide.
+            candidates: places whose categories and images tell what the question means; optional.
+
+        Returns:
+            The profile with its image.
+
+        Raises:
+            NothingIndexedError: the user has no photos.
+        """
+        places = _read(candidates)
+        understood = self._understand(question, places, category)
+        answering = in_categories(places, understood.matched, understood.match)
+        request = self._request(understood, answering, user, near=None)
+        return self.draw(self._profile(request))
+
+    def recommend(  # noqa: PLR0913 - keyword-only, one for each part of a question
+        self,
+        question: str,
+        candidates: Path | str | Sequence[Candidate],
+        *,
+        user: str = DEFAULT_USER,
+        category: str | None = None,
+        near: GeoPoint | None = None,
+        within_km: float | None = None,
+        ranker: str | None = None,
+        anyway: bool = False,
+    ) -> Answer:
+        """Rank places by what the user's photos say (§4.2).
+
+        Args:
+            question: free text, such as "recommend me a museum nearby".
+            candidates: a places file, or candidates.
+            user: whose photos.
+            category: if the text alone should not decide.
+            near: keep the places nearest to this point.
+            within_km: keep only places within this distance of `near`.
+            ranker: a registered name; the settings' ranker when None.
+            anyway: rank even if the photos say nothing about the question.
+
+        Returns:
+            The answer, or an abstention.
+
+        Raises:
+            RequestError: nothing is left to rank, or the question is empty.
+            NothingIndexedError: the user has no photos.
+            PlacesError: the places file cannot be understood.
+        """
+        clock = _Clock()
+        with clock.step("places"):
+            places = _read(candidates)
+        with clock.step("understand"):
+            understood = self._understand(question, places, category)
+            chosen = in_categories(places, understood.matched, understood.match)
+            chosen = around(chosen, near, within_km, self.settings.ranker.max_candidates)
+        with clock.step("library"):
+            request = self._request(understood, chosen, user, near)
+            standing = self._standing(request)
+        with clock.step("profile"):
+            profile = self._profile(request)
+        if standing.abstains and not anyway:
+            message = f"{understood.message} {_abstention(understood.question.category)}"
+            return Answer(understood, True, message, (), standing, profile, clock.timings_ms)
+        with clock.step("rank"):
+            ranking = self._ranker(ranker, profile).rank(request)
+        return Answer(
+            understood,
+            False,
+            understood.message,
+            ranking.candidates,
+            standing,
+            profile,
+            clock.timings_ms,
+        )
+
+    def draw(self, profile: Profile) -> Profile:
+        """Add the grid image to a profile; photos whose files are gone become grey cells."""
+        return draw(profile, self._open_image)
+
+    def forget(
+        self,
+        *,
+        photo: str | None = None,
+        folder: Path | str | None = None,
+        user: str | None = None,
+    ) -> Receipt:
+        """Delete everything known about a photo, the photos of a folder, or a user.
+
+        Args:
+            photo: path or id.
+            folder: album folder.
+            user: alone, or to narrow the other two.
+
+        Returns:
+            What is gone, and the proof that its bytes are no longer in the library file.
+
+        Raises:
+            RequestError: nothing in the library matches.
+        """
+        self.close()
+        with Library.open(self.path, writable=True) as library:
+            return forget_photos(
+                library, photo=photo, folder=Path(folder) if folder else None, user=user
+            )
+
+    @cached_property
+    def model(self) -> PhotoModel:
+        """The model that reads photos and questions."""
+        model: PhotoModel = registry.load("models", self.settings.index.model)(
+            self.settings.embedded, place_words=self.settings.index.place_words
+        )
+        return model
+
+    def open_user(self, user: str = DEFAULT_USER) -> None:
+        """Load a user's photos into memory, so that the first question is as fast as the next.
+
+        Args:
+            user: whose photos.
+
+        Raises:
+            NothingIndexedError: the user has no photos.
+        """
+        self._user(user)
+
+    def _open_library(self) -> Library:
+        if self._library is None:
+            self._library = Library.open(self.path)
+        return self._library
+
+    def _user(self, user: str) -> _User:
+        if user not in self._users:
+            opened = self._open_history(user)
+            nulls = NullDistribution.of(
+                opened.embeddings, self.model.unrelated, self.settings.abstention.top_photos
+            )
+            self._users[user] = _User(opened, nulls)
+        return self._users[user]
+
+    def _open_history(self, user: str) -> OpenHistory:
+        library, model = self._open_library(), self.model
+        stored = library.history(user, model.id)
+        if len(stored.history) == 0:
+            raise NothingIndexedError(user, library.users())
+        recency = self.settings.retrieval.half_life_days is not None
+        return OpenHistory(
+            history=stored.history,
+            embeddings=stored.embeddings,
+            moments=stored.moments,
+            age_days=_age_days(stored.history.photos) if recency else None,
+            word_shares=library.word_shares(user, model.id, model.prompt_version),
+            describe=lambda ids: library.descriptions(ids, model.id, model.prompt_version),
+        )
+
+    def _understand(
+        self, question: str, places: Sequence[Candidate], category: str | None
+    ) -> Understood:
+        return understand(
+            question,
+            category_counts(places),
+            self.model.sentences.encode_texts,
+            category=category,
+        )
+
+    def _request(
+        self,
+        understood: Understood,
+        places: tuple[Candidate, ...],
+        user: str,
+        near: GeoPoint | None,
+    ) -> RankingRequest:
+        return RankingRequest(
+            id="question",
+            question=understood.question,
+            history=self._user(user).opened.history,
+            candidates=places,
+            near=near,
+            seed=self.settings.seed,
+        )
+
+    def _standing(self, request: RankingRequest) -> Standing:
+        user = self._user(request.history.user_id)
+        category = self.model.encode_categories([request.question.category])[0]
+        return user.nulls.standing(
+            user.opened.embeddings @ category, self.settings.abstention.false_answer_rate
+        )
+
+    def _profile(self, request: RankingRequest) -> Profile:
+        return build_profile(
+            self._user(request.history.user_id).opened,
+            request.question,
+            self._category_embedding(request),
+            self.settings.retrieval,
+            self.settings.profile,
+        )
+
+    def _category_embedding(self, request: RankingRequest) -> FloatArray:
+        """v_c from images of the places, or from the category's text where they have none."""
+        count = self.settings.retrieval.category_images
+        paths = sample_images(request.candidates, count, np.random.default_rng(request.seed))
+        images = self._embed_images(paths)
+        if not images:
+            (from_text,) = self.model.encode_categories([request.question.category])
+            return np.asarray(from_text)
+        return category_embedding(np.stack(list(images.values())))
+
+    def _ranker(self, name: str | None, profile: Profile) -> Ranker:
+        resources = RankerResources(
+            profile=lambda request: profile,  # noqa: ARG005 - already built for this request
+            texts=self.model,
+            sentences=self.model.sentences,
+            images=self._embed_images,
+        )
+        ranker: Ranker = registry.load("rankers", name or self.settings.ranker.name)(resources)
+        return ranker
+
+    @cached_property
+    def _embed_images(self) -> ImageFileEncoder:
+        return ImageFileEncoder(self.model, self.settings.images.max_pixels)
+
+    def _open_image(self, photo: Photo) -> Image.Image | None:
+        settings = self.settings
+        cell_px = -(-settings.profile.image_side_px // settings.profile.grid_side)
+        try:
+            opened = open_photo(
+                Path(photo.path), min_side_px=cell_px, max_pixels=settings.images.max_pixels
+            )
+        except PhotoError:
+            return None
+        return opened.image
+
+
+class _Clock:
+    """Measures steps."""
+
+    def __init__(self) -> None:
+        self.timings_ms: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time one step under a name."""
+        start = time.perf_counter()
+        yield
+        self.timings_ms[name] = (time.perf_counter() - start) * 1000
+
+
+def _library_file(library: Path | str | None) -> Path:
+    folder = user_data_path("visuallens") if library is None else Path(library)
+    return folder if folder.suffix in {".sqlite", ".db"} else folder / LIBRARY_FILE
+
+
+def _read(candidates: Path | str | Sequence[Candidate]) -> tuple[Candidate, ...]:
+    if isinstance(candidates, (str, Path)):
+        return read_places(Path(candidates))
+    return tuple(candidates)
+
+
+def _abstention(category: str) -> str:
+    return (
+        f"Your photos say nothing about {category} that I could rank by, so I would only be "
+        "guessing."
+    )
+
+
+def _age_days(photos: Sequence[Photo]) -> FloatArray:
+    """Days before the newest photo; photos without a date count as the oldest."""
+    stamps = np.array(
+        [
+            np.nan if photo.metadata.taken_at is None else photo.metadata.taken_at.timestamp()
+            for photo in photos
+        ]
+    )
+    if np.isnan(stamps).all():
+        return np.zeros(len(stamps), dtype=np.float32)
+    stamps = np.where(np.isnan(stamps), np.nanmin(stamps), stamps)
+    return np.asarray((stamps.max() - stamps) / 86_400, dtype=np.float32)

@@ -1,0 +1,248 @@
+"""Writing to the library: what an index run reads first, and what it adds."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from visuallens import __version__
+from visuallens.augment.duplicates import burst_groups, find_moments, picture_groups
+from visuallens.augment.store import Library, signed, unsigned
+from visuallens.config import IndexSettings
+from visuallens.images import SAME_PICTURE_BITS
+from visuallens.models.base import Description, PhotoReader
+from visuallens.types import DateSource, FloatArray, PhotoMetadata, Refusal, RefusalReason
+
+_TRUSTED_DATES = (DateSource.EXIF.value, DateSource.GPS.value, DateSource.MANIFEST.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A file of a user that shows a photo."""
+
+    user_id: str
+    path: Path
+    size_bytes: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What one model made of one photo.
+
+    Attributes:
+        embedding: (dim,) float32, unit length, or None.
+    """
+
+    reader: PhotoReader
+    embedding: FloatArray | None
+    description: Description | None
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoRecord:
+    """All that an index run learned about one file.
+
+    Attributes:
+        metadata: None for a photo that the library knows already.
+    """
+
+    photo_id: str
+    sighting: Sighting
+    metadata: PhotoMetadata
+    fingerprint: int
+    made: tuple[Made, ...]
+
+
+def known_sightings(library: Library) -> dict[tuple[str, bytes], tuple[str, int, int]]:
+    """Load which files are known: (user, path) to (photo id, size, modification time)."""
+    rows = library.connection.execute(
+        "SELECT s.user_id, s.path, p.id, s.size_bytes, s.modified_ns "
+        "FROM sightings s JOIN photos p ON p.number = s.photo"
+    )
+    return {(user, path): (photo, size, time) for user, path, photo, size, time in rows}
+
+
+def photos_read_by(library: Library, reader: PhotoReader) -> set[str]:
+    """Load the ids of the photos for which a reader has nothing left to do."""
+    complete: set[str] | None = None
+    if reader.encodes:
+        rows = library.connection.execute(
+            "SELECT p.id FROM embeddings e JOIN photos p ON p.number = e.photo "
+            "JOIN models d ON d.number = e.model WHERE d.id = ?",
+            (reader.id,),
+        )
+        complete = {photo for (photo,) in rows}
+    if reader.describes:
+        rows = library.connection.execute(
+            "SELECT p.id FROM augmentations a JOIN photos p ON p.number = a.photo "
+            "JOIN models d ON d.number = a.model "
+            "WHERE d.id = ? AND a.prompt_version = ? AND a.round = 0",
+            (reader.id, reader.prompt_version),
+        )
+        described = {photo for (photo,) in rows}
+        complete = described if complete is None else complete & described
+    return complete or set()
+
+
+def save_photos(library: Library, records: Sequence[PhotoRecord]) -> None:
+    """Write a batch of photos, all or nothing; see `Library.transaction` for what can fail."""
+    with library.transaction() as connection:
+        for record in records:
+            number = _photo_number(connection, record)
+            _save_sighting(connection, record.sighting, number)
+            for made in record.made:
+                _save_made(connection, number, made)
+
+
+def save_refusals(library: Library, user_id: str, refusals: Iterable[Refusal]) -> None:
+    """Remember why files are not in the library; side files are not worth remembering."""
+    rows = [
+        (user_id, refusal.path, refusal.reason.value, refusal.detail)
+        for refusal in refusals
+        if refusal.reason is not RefusalReason.SIDE_FILE
+    ]
+    with library.transaction() as connection:
+        connection.executemany("INSERT OR REPLACE INTO refusals VALUES (?, ?, ?, ?)", rows)
+
+
+def forget_refusals(library: Library, user_id: str, paths: Iterable[str]) -> None:
+    """Drop the refusals of files that are tried again."""
+    with library.transaction() as connection:
+        connection.executemany(
+            "DELETE FROM refusals WHERE user_id = ? AND path = ?",
+            [(user_id, path) for path in paths],
+        )
+
+
+def drop_unseen_photos(connection: sqlite3.Connection) -> int:
+    """Delete photos that no file of anybody shows any more, with all that was made of them."""
+    unseen = "(SELECT number FROM photos WHERE number NOT IN (SELECT photo FROM sightings))"
+    for table in ("embeddings", "augmentations", "moments"):
+        connection.execute(f"DELETE FROM {table} WHERE photo IN {unseen}")  # noqa: S608 - constants
+    return connection.execute(f"DELETE FROM photos WHERE number IN {unseen}").rowcount  # noqa: S608
+
+
+def save_moments(library: Library, user_id: str, model: str, settings: IndexSettings) -> None:
+    """Work out which photos of a user belong together, and write it down."""
+    rows = library.connection.execute(_DATED_PHOTOS, (user_id,)).fetchall()
+    stored = library.history(user_id, model)
+    row_of = {photo.id: row for row, photo in enumerate(stored.history.photos)}
+    rows = [row for row in rows if row[1] in row_of]
+    if not rows:
+        return
+    fingerprints = unsigned(np.array([row[2] for row in rows], dtype=np.int64))
+    taken_at_s = np.array(
+        [row[3] if row[4] in _TRUSTED_DATES else None for row in rows], dtype=np.float64
+    )
+    embeddings = stored.embeddings[[row_of[row[1]] for row in rows]]
+    moments = find_moments(
+        picture_groups(fingerprints, SAME_PICTURE_BITS),
+        burst_groups(
+            taken_at_s,
+            embeddings,
+            within_s=settings.burst_seconds,
+            similarity=settings.burst_similarity,
+        ),
+    )
+    with library.transaction() as connection:
+        connection.execute("DELETE FROM moments WHERE user_id = ?", (user_id,))
+        connection.executemany(
+            "INSERT INTO moments VALUES (?, ?, ?, ?, ?)",
+            [
+                (user_id, row[0], int(picture), int(burst), int(moment))
+                for row, picture, burst, moment in zip(
+                    rows, moments.picture, moments.burst, moments.moment, strict=True
+                )
+            ],
+        )
+
+
+def _photo_number(connection: sqlite3.Connection, record: PhotoRecord) -> int:
+    metadata, location = record.metadata, record.metadata.location
+    connection.execute(
+        _INSERT_PHOTO,
+        (
+            record.photo_id,
+            metadata.width_px,
+            metadata.height_px,
+            None if metadata.taken_at is None else metadata.taken_at.isoformat(),
+            _seconds(metadata.taken_at),
+            metadata.date_source.value,
+            None if location is None else location.latitude,
+            None if location is None else location.longitude,
+            signed(record.fingerprint),
+        ),
+    )
+    ((number,),) = connection.execute(
+        "SELECT number FROM photos WHERE id = ?", (record.photo_id,)
+    ).fetchall()
+    return int(number)
+
+
+def _save_sighting(connection: sqlite3.Connection, sighting: Sighting, number: int) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO sightings VALUES (?, ?, ?, ?, ?)",
+        (
+            sighting.user_id,
+            os.fsencode(sighting.path),
+            number,
+            sighting.size_bytes,
+            sighting.modified_ns,
+        ),
+    )
+
+
+def _save_made(connection: sqlite3.Connection, number: int, made: Made) -> None:
+    reader = made.reader
+    connection.execute("INSERT OR IGNORE INTO models (id) VALUES (?)", (reader.id,))
+    ((model,),) = connection.execute("SELECT number FROM models WHERE id = ?", (reader.id,))
+    if made.embedding is not None:
+        connection.execute(
+            "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)",
+            (number, model, made.embedding.astype(np.float32).tobytes()),
+        )
+    if made.description is not None:
+        connection.execute(
+            "INSERT OR REPLACE INTO augmentations VALUES (?, ?, ?, 0, ?, ?, ?, ?)",
+            (
+                number,
+                model,
+                reader.prompt_version,
+                made.description.caption,
+                json.dumps(made.description.aspect_words, ensure_ascii=False),
+                datetime.now(UTC).isoformat(timespec="seconds"),
+                __version__,
+            ),
+        )
+
+
+def _seconds(taken_at: datetime | None) -> float | None:
+    """Give a date's place in time; one without an offset is read as UTC."""
+    if taken_at is None:
+        return None
+    return (taken_at if taken_at.tzinfo else taken_at.replace(tzinfo=UTC)).timestamp()
+
+
+# Later news about a known photo (a manifest with better dates) replace what was there.
+_INSERT_PHOTO = """
+INSERT INTO photos (id, width_px, height_px, taken_at, taken_at_s, date_source, latitude,
+                    longitude, fingerprint)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    taken_at = excluded.taken_at, taken_at_s = excluded.taken_at_s,
+    date_source = excluded.date_source,
+    latitude = excluded.latitude, longitude = excluded.longitude
+WHERE excluded.date_source = 'manifest'
+"""
+_DATED_PHOTOS = """
+SELECT p.number, p.id, p.fingerprint, p.taken_at_s, p.date_source
+FROM photos p WHERE p.number IN (SELECT photo FROM sightings WHERE user_id = ?)
+"""

@@ -1,0 +1,187 @@
+"""The library file: its tables, and how it is opened.
+
+One SQLite file holds everything about the photos of a library. Photos are numbered inside the file;
+their identity outside is the sha256 of their bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from visuallens.errors import (
+    LibraryBusyError,
+    LibraryError,
+    LibraryFullError,
+    LibraryMissingError,
+    LibraryReadOnlyError,
+    LibraryVersionError,
+)
+
+SCHEMA_VERSION = 1
+
+_APPLICATION_ID = 0x564C4E53  # "VLNS"
+_BUSY_TIMEOUT_S = 30.0
+# Three embeddings of 1,280 dimensions fit a page, so that loading them reads the file in order.
+_PAGE_BYTES = 16384
+
+_TABLES = """
+CREATE TABLE photos (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,          -- sha256 of the bytes, hex
+    width_px INTEGER NOT NULL,
+    height_px INTEGER NOT NULL,
+    taken_at TEXT,                    -- ISO 8601
+    taken_at_s REAL,                  -- the same in seconds since 1970, to sort by
+    date_source TEXT NOT NULL,
+    latitude REAL,
+    longitude REAL,
+    fingerprint INTEGER NOT NULL      -- perceptual hash, as a signed 64-bit number
+);
+CREATE TABLE sightings (              -- which file of which user shows which photo
+    user_id TEXT NOT NULL,
+    path BLOB NOT NULL,               -- bytes as the system gives them; need not be UTF-8
+    photo INTEGER NOT NULL REFERENCES photos(number),
+    size_bytes INTEGER NOT NULL,
+    modified_ns INTEGER NOT NULL,
+    PRIMARY KEY (user_id, path)
+) WITHOUT ROWID;
+CREATE INDEX sightings_by_photo ON sightings(photo);
+CREATE TABLE refusals (
+    user_id TEXT NOT NULL,
+    path TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (user_id, path, detail)
+) WITHOUT ROWID;
+CREATE TABLE models (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE           -- model id and revision
+);
+CREATE TABLE embeddings (
+    photo INTEGER NOT NULL REFERENCES photos(number),
+    model INTEGER NOT NULL REFERENCES models(number),
+    vector BLOB NOT NULL,             -- float32, unit length
+    PRIMARY KEY (model, photo)
+);
+CREATE TABLE augmentations (
+    photo INTEGER NOT NULL REFERENCES photos(number),
+    model INTEGER NOT NULL REFERENCES models(number),
+    prompt_version TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    caption TEXT NOT NULL,
+    aspect_words TEXT NOT NULL,       -- JSON list
+    made_at TEXT NOT NULL,
+    made_by TEXT NOT NULL,            -- version of VisualLens
+    PRIMARY KEY (model, photo, prompt_version, round)
+);
+CREATE TABLE moments (                -- photos of a user that belong together
+    user_id TEXT NOT NULL,
+    photo INTEGER NOT NULL REFERENCES photos(number),
+    picture INTEGER NOT NULL,         -- same picture
+    burst INTEGER NOT NULL,           -- same moment
+    moment INTEGER NOT NULL,          -- either
+    PRIMARY KEY (user_id, photo)
+) WITHOUT ROWID;
+"""
+
+
+def connect(path: Path, *, create: bool, writable: bool) -> sqlite3.Connection:
+    """Open a library file, making it first where asked.
+
+    Args:
+        path: the file.
+        create: make it, and its folder, when missing.
+        writable: without it the file is never changed, not even its journal.
+
+    Returns:
+        An open connection.
+
+    Raises:
+        LibraryMissingError: there is none, and it should not be made.
+        LibraryVersionError: it is no library, or a newer one.
+        LibraryReadOnlyError: it should be written and cannot be.
+    """
+    if not path.exists():
+        if not create:
+            raise LibraryMissingError(path)
+        _make_folder(path)
+    with translated(path):
+        connection = _open_writable(path) if writable else _open_readable(path)
+        try:
+            _check(connection, path, create=create)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into those of the library."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise LibraryFullError(path) from error
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            raise LibraryReadOnlyError(path) from error
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise LibraryBusyError(path, _BUSY_TIMEOUT_S) from error
+        if code == sqlite3.SQLITE_NOTADB:
+            raise LibraryVersionError(path, "unknown (not a library)", SCHEMA_VERSION) from error
+        raise LibraryError(
+            path,
+            f"the library cannot be used ({error}). If the disk is healthy, restore a copy of the "
+            "file, or delete it and index again.",
+        ) from error
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        raise (LibraryFullError if full else LibraryReadOnlyError)(path) from error
+
+
+def _open_writable(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def _open_readable(path: Path) -> sqlite3.Connection:
+    """Open for reading; a folder that cannot be written has no room for SQLite's side files."""
+    uri = path.absolute().as_uri()
+    connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
+    try:
+        connection.execute("SELECT COUNT(*) FROM sqlite_schema")
+    except sqlite3.OperationalError:
+        connection.close()
+        connection = sqlite3.connect(f"{uri}?immutable=1", uri=True)
+    connection.execute("PRAGMA mmap_size = 1073741824")
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
+    if application == 0 and tables == 0 and create:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};"
+            f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        )
+    elif application != _APPLICATION_ID:
+        raise LibraryVersionError(path, "unknown (not a library)", SCHEMA_VERSION)
+    elif version > SCHEMA_VERSION:
+        raise LibraryVersionError(path, str(version), SCHEMA_VERSION)

@@ -1,0 +1,98 @@
+"""`visuallens index`: add photos to the library."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from visuallens.cli.options import common, print_json
+
+if TYPE_CHECKING:
+    from visuallens.augment.pipeline import IndexReport
+    from visuallens.types import Refusal
+
+_SHOWN_PER_REASON = 5
+
+
+@click.command()
+@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@common
+def command(
+    photos: tuple[Path, ...],
+    library: Path | None,
+    user: str,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Add photos to the library: folders, photos, or manifests (.jsonl, .csv, .parquet).
+
+    Only what is new is read. A run that was stopped goes on where it was when it is started again.
+    """
+    from visuallens.api import VisualLens
+    from visuallens.cli.progress import Bar
+    from visuallens.config import load_settings
+
+    bar = Bar()
+    try:
+        report = VisualLens(library, settings=load_settings(config, overrides)).index(
+            photos, user=user, progress=bar
+        )
+    finally:
+        bar.close()
+    if as_json:
+        print_json(as_record(report))
+    else:
+        click.echo(as_text(report))
+
+
+def as_record(report: IndexReport) -> dict[str, object]:
+    """Turn a report into the JSON contract of `index`."""
+    return {
+        "indexed": report.indexed,
+        "unchanged": report.unchanged,
+        "duplicates": asdict(report.duplicates),
+        "refused": [_refusal(refusal) for refusal in report.refused],
+        "skipped": [_refusal(refusal) for refusal in report.skipped],
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def as_text(report: IndexReport) -> str:
+    """Write a report for reading."""
+    rate = f", {report.indexed / report.seconds:.0f} photos/s" if report.indexed else ""
+    duplicates = report.duplicates
+    lines = [
+        f"Indexed {report.indexed:,} photos in {report.seconds:.1f} s{rate}; "
+        f"{report.unchanged:,} were known already.",
+        f"Duplicates: {duplicates.same_bytes:,} same file, {duplicates.same_picture:,} same "
+        f"picture, {duplicates.same_moment:,} same moment.",
+    ]
+    if report.skipped:
+        lines.append(f"Skipped {len(report.skipped):,} files that are not photos.")
+    if report.refused:
+        lines.append(f"Refused {len(report.refused):,} files:")
+        lines += _by_reason(report.refused)
+    return "\n".join(lines)
+
+
+def _by_reason(refused: Sequence[Refusal]) -> list[str]:
+    groups = defaultdict(list)
+    for refusal in refused:
+        groups[refusal.reason.value].append(refusal)
+    lines = []
+    for reason, members in sorted(groups.items()):
+        lines.append(f"  {reason} ({len(members):,})")
+        lines += [f"    {member.path}: {member.detail}" for member in members[:_SHOWN_PER_REASON]]
+        if len(members) > _SHOWN_PER_REASON:
+            lines.append(f"    ... and {len(members) - _SHOWN_PER_REASON:,} more; see --json")
+    return lines
+
+
+def _refusal(refusal: Refusal) -> dict[str, str]:
+    return {"path": refusal.path, "reason": refusal.reason.value, "detail": refusal.detail}

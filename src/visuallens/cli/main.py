@@ -1,0 +1,95 @@
+"""Entry point of `visuallens`: finds the command, runs it, turns errors into exit codes.
+
+Run as: visuallens --help
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from visuallens import __version__
+from visuallens.errors import (
+    LibraryError,
+    MissingPackageError,
+    NothingIndexedError,
+    PlacesError,
+    RequestError,
+    SettingsError,
+    SourceError,
+    UnknownNameError,
+    VisualLensError,
+)
+
+COMMANDS = {
+    "index": ("visuallens.cli.index", "Add photos to the library."),
+    "status": ("visuallens.cli.status", "Say what the library holds."),
+    "recommend": ("visuallens.cli.recommend", "Answer a question with a ranked list of places."),
+    "profile": ("visuallens.cli.profile", "Save what the photos say about a question."),
+    "forget": ("visuallens.cli.forget", "Delete photos, a folder or a user, and prove it."),
+    "doctor": ("visuallens.cli.doctor", "Check and time every stage on this machine."),
+    "demo": ("visuallens.cli.demo", "Index sample photos and ask three questions."),
+}
+
+EXIT_CODES: tuple[tuple[type[VisualLensError], int], ...] = (
+    (SettingsError, 2),
+    (UnknownNameError, 2),
+    (SourceError, 3),
+    (PlacesError, 4),
+    (LibraryError, 5),
+    (RequestError, 6),
+    (NothingIndexedError, 7),
+    (MissingPackageError, 8),
+    (VisualLensError, 1),
+)
+"""Exit code of each error; the first class that fits decides. 0 is success, an abstention too."""
+
+INTERRUPTED = 130
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, so that help is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="visuallens")
+def visuallens() -> None:
+    """Recommendations from the photos a person has taken. Private, offline."""
+
+
+def main() -> None:
+    """Run the command line and exit with a code of `EXIT_CODES`."""
+    try:
+        visuallens(standalone_mode=False)
+    except click.Abort:
+        click.echo("Stopped. What was done so far is kept.", err=True)
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except VisualLensError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(exit_code(error))
+
+
+def exit_code(error: VisualLensError) -> int:
+    """Look up the exit code of an error."""
+    return next(code for kind, code in EXIT_CODES if isinstance(error, kind))

@@ -1,0 +1,74 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+# Any: click decorates functions of every signature.
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def common(function: Command) -> Command:
+    """Add --library, --user, --config, --set and --json."""
+    for option in reversed(
+        (
+            click.option(
+                "--library",
+                type=click.Path(path_type=Path),
+                envvar="VISUALLENS_LIBRARY",
+                help="Folder of the library. [default: the system's data folder]",
+            ),
+            click.option("--user", default="me", show_default=True, help="Whose photos."),
+            click.option(
+                "--config",
+                type=click.Path(path_type=Path, dir_okay=False),
+                help="TOML file with settings.",
+            ),
+            click.option(
+                "--set",
+                "overrides",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="One setting, such as retrieval.max_photos=16. Repeatable.",
+            ),
+            click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+# Any: JSON values.
+def print_json(record: dict[str, Any]) -> None:
+    """Print one JSON object."""
+    click.echo(json.dumps(record, indent=2, ensure_ascii=False))
+
+
+class Point(click.ParamType):  # type: ignore[type-arg]  # not generic before 8.2
+    """LATITUDE,LONGITUDE in degrees."""
+
+    name = "LAT,LON"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - click's signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:  # noqa: ANN401 - click's signature
+        """Parse the text, or fail with what was expected."""
+        if not isinstance(value, str):
+            return value
+        from visuallens.types import GeoPoint
+
+        try:
+            latitude, longitude = (float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not LATITUDE,LONGITUDE, such as 51.5074,-0.1278.", param, ctx)
+        if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+            self.fail(f"{value!r} is not on earth: latitude comes first.", param, ctx)
+        return GeoPoint(latitude, longitude)

@@ -1,0 +1,229 @@
+"""All settings, in one frozen tree.
+
+Defaults are the paper's values where the paper gives one; each says its source. Order of
+precedence: defaults, then a TOML file, then environment variables
+(`VISUALLENS_RETRIEVAL__MAX_PHOTOS=16`), then the command line (`--set retrieval.max_photos=16`).
+An unknown key is an error, and all problems are shown at once.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from visuallens.errors import SettingsError
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageSettings(BaseModel):
+    """How photos are opened."""
+
+    model_config = _FROZEN
+
+    max_pixels: int = Field(default=200_000_000, ge=1)
+    """Larger pictures are refused before decoding. Choice: the largest phone cameras make 200
+    million pixels; decoding one takes 600 MB."""
+
+
+class IndexSettings(BaseModel):
+    """Offline augmentation (§4.1)."""
+
+    model_config = _FROZEN
+
+    model: str = "embedded"
+    batch_size: int = Field(default=16, ge=1)
+    threads: int = Field(default=2, ge=1)
+    """Threads that read and decode photos."""
+    burst_seconds: float = Field(default=10.0, ge=0)
+    """Photos of one user taken within this time of the one before, and alike, are one moment."""
+    burst_similarity: float = Field(default=0.8, ge=-1, le=1)
+    """Cosine above which two photos taken within a burst are alike."""
+    place_words: bool = True
+    """Captions of photos with a position name the nearest town, looked up offline."""
+
+
+class RetrievalSettings(BaseModel):
+    """History retrieval (§4.2)."""
+
+    model_config = _FROZEN
+
+    max_photos: int = Field(default=64, ge=1)
+    """w. Source: §4.2, w = d * d with the 8 x 8 grid."""
+    category_images: int = Field(default=32, ge=1)
+    """Candidate images averaged into the category embedding, drawn with the request's seed.
+    Choice: the paper does not say how many."""
+    half_life_days: float | None = Field(default=None, gt=0)
+    """Optional recency: a photo this many days older than the newest counts half. Choice: off, the
+    paper uses none."""
+
+
+class ProfileSettings(BaseModel):
+    """Preference profiling (§4.2)."""
+
+    model_config = _FROZEN
+
+    grid_side: int = Field(default=8, ge=1, le=32)
+    """d. Source: §4.2, d * d = w."""
+    image_side_px: int = Field(default=896, ge=64)
+    """h. Source: Table 5, PaliGemma at 896 x 896."""
+
+
+class AbstentionSettings(BaseModel):
+    """When the answer is that the photos say nothing about the question."""
+
+    model_config = _FROZEN
+
+    false_answer_rate: float = Field(default=0.05, gt=0, lt=1)
+    """How often a question that the photos say nothing about may still be answered."""
+    top_photos: int = Field(default=5, ge=1)
+    """The evidence for a category is the mean similarity of this many photos."""
+
+
+class RankerSettings(BaseModel):
+    """Candidate matching (§4.2) and the baselines."""
+
+    model_config = _FROZEN
+
+    name: str = "similarity"
+    max_candidates: int = Field(default=100, ge=2)
+    """Source: appendix D, at most 100 candidates. With a position given, the nearest are kept."""
+
+
+class EmbeddedSettings(BaseModel):
+    """The embedded preset: weights that come inside Python packages."""
+
+    model_config = _FROZEN
+
+    runtime: Literal["openvino", "torch"] = "openvino"
+    """Choice: the fastest measured that keeps float32 accuracy (docs/measurements.md)."""
+    precision: Literal["float32", "auto"] = "float32"
+    """"auto" lets the runtime use bfloat16 where the processor has it: twice as fast there, but
+    embeddings then differ slightly between machines."""
+    space: Literal["anchors", "conse", "joined", "projection", "concatenated"] = "anchors"
+    """How image and text meet. Choice: the best measured that needs no photos whose licence
+    forbids shipping what was trained on them (docs/measurements.md)."""
+    projection_file: Path | None = None
+    """What `ProjectionSpace.save` wrote; only for the space "projection"."""
+    label_confidence: float = Field(default=0.2, gt=0, lt=1)
+    """Probability from which a class is said. Choice: measured on the development half of
+    `food_aspects` (docs/measurements.md)."""
+    group_confidence: float = Field(default=0.3, gt=0, lt=1)
+    """Probability of all classes below a hypernym from which the hypernym is said."""
+
+
+class Settings(BaseSettings):
+    """The whole tree."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="VISUALLENS_", env_nested_delimiter="__"
+    )
+
+    preset: Literal["embedded"] = "embedded"
+    seed: int = Field(default=0, ge=0)
+    images: ImageSettings = ImageSettings()
+    index: IndexSettings = IndexSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    profile: ProfileSettings = ProfileSettings()
+    abstention: AbstentionSettings = AbstentionSettings()
+    ranker: RankerSettings = RankerSettings()
+    embedded: EmbeddedSettings = EmbeddedSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: command line, environment, file."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="after")
+    def _photos_fit_the_grid(self) -> Settings:
+        cells = self.profile.grid_side**2
+        if self.retrieval.max_photos > cells:
+            message = (
+                f"retrieval.max_photos is {self.retrieval.max_photos}, but a grid of "
+                f"{self.profile.grid_side} x {self.profile.grid_side} has {cells} cells"
+            )
+            raise ValueError(message)
+        return self
+
+
+def load_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
+    """Resolve the settings from defaults, file, environment and command line, in that order.
+
+    Args:
+        file: a TOML file with the sections of this tree, or None.
+        overrides: `section.key=value` texts; values are read as TOML, else as plain text.
+
+    Returns:
+        The whole tree, frozen.
+
+    Raises:
+        SettingsError: the file cannot be read, or any key or value is wrong; all are listed.
+    """
+    if file is not None:
+        _check_toml(file)
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    try:
+        return FromFile(**_nested(overrides))
+    except ValidationError as error:
+        raise SettingsError([_sentence(problem) for problem in error.errors()]) from error
+
+
+def _check_toml(file: Path) -> None:
+    try:
+        tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError([f"{file}: cannot be read as TOML ({error})"]) from error
+
+
+# Any: setting values have many types; pydantic checks each against its field.
+def _nested(overrides: Iterable[str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    problems = []
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key.strip():
+            problems.append(f"{override!r}: write it as section.key=value")
+            continue
+        *sections, name = key.strip().split(".")
+        branch = tree
+        for section in sections:
+            branch = branch.setdefault(section, {})
+        branch[name] = _toml_value(text)
+    if problems:
+        raise SettingsError(problems)
+    return tree
+
+
+def _toml_value(text: str) -> Any:  # noqa: ANN401 - see _nested
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _sentence(problem: Any) -> str:  # noqa: ANN401 - pydantic's own loosely typed record
+    where = ".".join(str(part) for part in problem["loc"]) or "settings"
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: there is no such setting"
+    return f"{where}: {problem['msg']} (got {problem['input']!r})"

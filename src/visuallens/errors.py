@@ -1,0 +1,186 @@
+"""Every error a user can cause, in one tree.
+
+    VisualLensError
+    ├── SettingsError            a setting is unknown or out of range (all problems at once)
+    ├── UnknownNameError         a registry has no entry of that name
+    ├── MissingPackageError      an optional package or its weights are not installed
+    ├── PhotoError               one photo cannot be read; carries a Refusal, never stops a run
+    ├── SourceError              a photo folder or manifest cannot be read at all
+    ├── PlacesError              a places file cannot be read; names the file, row and column
+    ├── LibraryError             the library file
+    │   ├── LibraryMissingError      there is no library yet at that path
+    │   ├── LibraryVersionError      written by a newer VisualLens, or not a library at all
+    │   ├── LibraryReadOnlyError     it can be read but not written
+    │   ├── LibraryFullError         the disk is full; what was committed is safe
+    │   └── LibraryBusyError         another run is writing to it
+    ├── RequestError             a question, category or candidate list cannot be answered
+    └── NothingIndexedError      the user has no photos in this library
+
+Errors keep their facts as attributes and end with what to do next. Only the command line turns
+them into exit codes and only a service turns them into HTTP statuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from visuallens.types import Refusal
+
+
+class VisualLensError(Exception):
+    """Base of every error that a user of VisualLens can cause."""
+
+
+class SettingsError(VisualLensError):
+    """One or more settings are unknown or out of range."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        listed = "\n".join(f"  - {problem}" for problem in self.problems)
+        super().__init__(f"These settings cannot be used:\n{listed}\nCorrect them and run again.")
+
+
+class UnknownNameError(VisualLensError):
+    """A registry has no entry of that name."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind = kind
+        self.name = name
+        self.known = tuple(sorted(known))
+        super().__init__(f"There is no {kind} named {name!r}. Known: {', '.join(self.known)}.")
+
+
+class MissingPackageError(VisualLensError):
+    """A package that this step needs is not installed."""
+
+    def __init__(self, package: str, purpose: str, command: str) -> None:
+        self.package = package
+        self.purpose = purpose
+        self.command = command
+        super().__init__(f"{purpose} needs the package {package!r}. Install it with: {command}")
+
+
+class PhotoError(VisualLensError):
+    """One photo cannot be read; the run goes on without it."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+        super().__init__(f"{refusal.path}: {refusal.reason.value} ({refusal.detail})")
+
+
+class SourceError(VisualLensError):
+    """A photo source cannot be read at all."""
+
+    def __init__(self, path: Path | str, problem: str, advice: str) -> None:
+        self.path = str(path)
+        self.problem = problem
+        super().__init__(f"{self.path}: {problem}. {advice}")
+
+
+class PlacesError(VisualLensError):
+    """A places file cannot be understood; names the row (from 1) and column where it is in one."""
+
+    def __init__(
+        self,
+        path: Path | str,
+        problem: str,
+        advice: str,
+        *,
+        row: int | None = None,
+        column: str | None = None,
+    ) -> None:
+        self.path = str(path)
+        self.problem = problem
+        self.row = row
+        self.column = column
+        where = "".join(
+            (
+                f", row {row}" if row is not None else "",
+                f", column {column!r}" if column is not None else "",
+            )
+        )
+        super().__init__(f"{self.path}{where}: {problem}. {advice}")
+
+
+class LibraryError(VisualLensError):
+    """Something is wrong with the library file."""
+
+    def __init__(self, path: Path | str, message: str) -> None:
+        self.path = str(path)
+        super().__init__(f"{self.path}: {message}")
+
+
+class LibraryMissingError(LibraryError):
+    """There is no library at the given path."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(
+            path, "there is no library here yet. Make one with: visuallens index PHOTOS"
+        )
+
+
+class LibraryVersionError(LibraryError):
+    """The file is not a library that this version can open."""
+
+    def __init__(self, path: Path | str, found: str, supported: int) -> None:
+        self.found = found
+        self.supported = supported
+        super().__init__(
+            path,
+            f"its schema version is {found}, this VisualLens reads up to {supported}. "
+            "Upgrade VisualLens, or choose another file with --library.",
+        )
+
+
+class LibraryReadOnlyError(LibraryError):
+    """The library cannot be written."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(
+            path,
+            "the library cannot be written. Give yourself write permission on the file and its "
+            "folder, or choose another file with --library.",
+        )
+
+
+class LibraryFullError(LibraryError):
+    """The disk is full; everything committed before stays."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(
+            path,
+            "the disk is full. What was indexed so far is safe; free some space and run the same "
+            "command again, it goes on where it stopped.",
+        )
+
+
+class LibraryBusyError(LibraryError):
+    """Another run is writing to the library."""
+
+    def __init__(self, path: Path | str, waited_s: float) -> None:
+        self.waited_s = waited_s
+        super().__init__(
+            path,
+            f"another run is still writing to this library (waited {waited_s:.0f} s). "
+            "Let it finish and run the same command again.",
+        )
+
+
+class RequestError(VisualLensError):
+    """A question, its category or its candidates cannot be answered."""
+
+
+class NothingIndexedError(VisualLensError):
+    """The user has no photos in this library."""
+
+    def __init__(self, user_id: str, known_users: Sequence[str]) -> None:
+        self.user_id = user_id
+        self.known_users = tuple(known_users)
+        others = f" Users with photos: {', '.join(self.known_users)}." if known_users else ""
+        super().__init__(
+            f"User {user_id!r} has no photos in this library.{others} "
+            "Add some with: visuallens index PHOTOS --user USER"
+        )

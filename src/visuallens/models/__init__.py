@@ -1,0 +1,1 @@
+"""Anything with weights: image and text encoders, captioners, backbones."""

@@ -1,0 +1,112 @@
+"""Builds a preference profile: retrieve, describe, and draw the grid (§4.2, steps 1 and 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from visuallens.config import ProfileSettings, RetrievalSettings
+from visuallens.profile.grid import gridify
+from visuallens.profile.retriever import retrieve
+from visuallens.profile.text import profile_text, telling_words
+from visuallens.types import (
+    Augmentation,
+    FloatArray,
+    Photo,
+    Profile,
+    ProfileCell,
+    Question,
+    VisualHistory,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHistory:
+    """A visual history with all that the runtime needs in memory.
+
+    Attributes:
+        embeddings: (photos, dim) float32, unit-length rows, in the order of the history.
+        moments: (photos,) int64; photos of one moment share a number.
+        age_days: (photos,) float32 before the newest photo, or None.
+        word_shares: share of the user's photos that have an aspect word.
+        describe: looks up captions and aspect words of photo ids.
+    """
+
+    history: VisualHistory
+    embeddings: FloatArray
+    moments: NDArray[np.int64]
+    age_days: FloatArray | None
+    word_shares: Mapping[str, float]
+    describe: Callable[[Sequence[str]], Mapping[str, Augmentation]]
+
+
+def build_profile(
+    opened: OpenHistory,
+    question: Question,
+    category: FloatArray,
+    retrieval: RetrievalSettings,
+    layout: ProfileSettings,
+) -> Profile:
+    """Retrieve the photos that the question brings up and put their words together.
+
+    Args:
+        opened: the user's history.
+        question: goes into the profile.
+        category: (dim,) float32, unit length, v_c.
+        retrieval: how many photos, and whether recent ones count more.
+        layout: the grid's shape.
+
+    Returns:
+        The profile without its image; `draw` adds it. An empty history gives an empty profile.
+    """
+    found = retrieve(
+        opened.embeddings,
+        category,
+        max_photos=retrieval.max_photos,
+        moments=opened.moments,
+        age_days=opened.age_days,
+        half_life_days=retrieval.half_life_days,
+    )
+    photos = [opened.history.photos[int(index)] for index in found.indices]
+    cells = _cells(photos, found.similarities, opened.describe([photo.id for photo in photos]))
+    words = telling_words(cells, opened.word_shares)
+    return Profile(
+        user_id=opened.history.user_id,
+        question=question,
+        cells=cells,
+        aspect_words=words,
+        text=profile_text(cells, words),
+        grid_side=layout.grid_side,
+        image_side_px=layout.image_side_px,
+        embeddings=opened.embeddings[found.indices],
+    )
+
+
+def draw(profile: Profile, open_image: Callable[[Photo], Image.Image | None]) -> Profile:
+    """Add the grid image i_{u,q} to a profile.
+
+    Args:
+        profile: with or without an image.
+        open_image: returns the photo's pixels, or None when its file cannot be opened any more.
+
+    Returns:
+        The same profile with its image.
+    """
+    images = [open_image(cell.photo) for cell in profile.cells]
+    grid = gridify(images, grid_side=profile.grid_side, image_side_px=profile.image_side_px)
+    return replace(profile, image=grid)
+
+
+def _cells(
+    photos: Sequence[Photo], similarities: FloatArray, described: Mapping[str, Augmentation]
+) -> tuple[ProfileCell, ...]:
+    cells = []
+    for number, (photo, similarity) in enumerate(zip(photos, similarities, strict=True), start=1):
+        said = described.get(photo.id)
+        caption, words = (said.caption, said.aspect_words) if said else ("", ())
+        cells.append(ProfileCell(number, photo, float(similarity), caption, words))
+    return tuple(cells)

@@ -1,0 +1,1 @@
+"""Runtime step 3 and every baseline: RankingRequest → Ranking."""

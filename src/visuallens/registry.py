@@ -1,0 +1,69 @@
+"""Names of everything that can be chosen by name, as import paths in text.
+
+Listing names loads nothing heavy; a class is imported when it is asked for. Other packages add
+their own through entry points in the group `visuallens.<kind>` (for instance
+`visuallens.rankers`), on the same footing as the built-in ones.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from visuallens.errors import UnknownNameError
+
+BUILT_IN: dict[str, dict[str, str]] = {
+    "sources": {
+        "folder": "visuallens.sources.folder:FolderSource",
+        "manifest": "visuallens.sources.manifest:ManifestSource",
+    },
+    "models": {
+        "embedded": "visuallens.models.embedded:EmbeddedModel",
+    },
+    "rankers": {
+        "similarity": "visuallens.rankers.similarity:SimilarityRanker",
+        "random": "visuallens.rankers.baselines:RandomRanker",
+        "rating": "visuallens.rankers.baselines:RatingRanker",
+        "nearest": "visuallens.rankers.baselines:NearestRanker",
+    },
+}
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """List the known names of one kind, sorted.
+
+    Args:
+        kind: "sources", "models" or "rankers".
+
+    Returns:
+        The names; nothing is imported.
+    """
+    return tuple(sorted(_paths(kind)))
+
+
+def load(kind: str, name: str) -> Any:  # noqa: ANN401 - classes of many kinds, see contract tests
+    """Import and return the object registered under a name.
+
+    Args:
+        kind: "sources", "models" or "rankers".
+        name: one of `names(kind)`.
+
+    Returns:
+        The class.
+
+    Raises:
+        UnknownNameError: nothing of that kind has that name.
+    """
+    paths = _paths(kind)
+    if name not in paths:
+        raise UnknownNameError(kind.rstrip("s"), name, paths)
+    module, _, attribute = paths[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _paths(kind: str) -> dict[str, str]:
+    if kind not in BUILT_IN:
+        raise UnknownNameError("registry", kind, BUILT_IN)
+    third_party = {point.name: point.value for point in entry_points(group=f"visuallens.{kind}")}
+    return third_party | BUILT_IN[kind]
