@@ -5,6 +5,7 @@ This is what the command line and any service call. Source: §4, the whole infer
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -141,7 +142,8 @@ class VisualLens:
         paths = [photos] if isinstance(photos, (str, Path)) else list(photos)
         if not paths:
             raise SourceError("photos", "no folder was given", "Name at least one.")
-        sources = [open_source(Path(path)) for path in paths]
+        # Absolute, with links as they are named: a library is asked from any folder.
+        sources = [open_source(Path(os.path.abspath(path))) for path in paths]  # noqa: PTH100
         self.close()
         with Library.open(self.path, create=True, writable=True) as library:
             return index_files(

@@ -70,7 +70,7 @@ def read_metadata(image: Image.Image, modified_ns: int | None) -> PhotoMetadata:
     base, detail, gps = read_tags(image)
     taken_at, source = _date(base, detail, gps, modified_ns)
     width, height = image.size
-    if turns_sideways(image, base):
+    if orientation(image, base) >= 5:
         width, height = height, width
     return PhotoMetadata(
         taken_at=taken_at,
@@ -104,18 +104,18 @@ def read_tags(image: Image.Image) -> tuple[Tags, Tags, Tags]:
     return exif, parts[0], parts[1]
 
 
-def orientation(base: Tags) -> int:
-    """Return the EXIF orientation 1 to 8; odd or absent values are 1, upright."""
-    value = _get(base, _ORIENTATION)
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+def orientation(image: Image.Image, base: Tags) -> int:
+    """Return the EXIF turn that is still to be made, 1 to 8; 1 is upright.
 
-
-def turns_sideways(image: Image.Image, base: Tags) -> bool:
-    """Say whether the EXIF turn will swap width and height.
-
-    Choice: never for TIFF, which Pillow turns by itself and whose size it gives turned.
+    Choice: odd or absent values are 1. So are TIFF, which Pillow turns by itself, and JPEG XL,
+        whose decoder does, unless the file is a repacked JPEG and the package unpacks that.
     """
-    return orientation(base) >= 5 and image.format != "TIFF"
+    is_turned = image.format == "TIFF" or (
+        image.format == "JXL" and not getattr(image, "jpeg", False)
+    )
+    value = _get(base, _ORIENTATION)
+    is_known = isinstance(value, int) and 1 <= value <= 8
+    return value if is_known and not is_turned else 1
 
 
 def hush_pillow() -> None:

@@ -248,7 +248,7 @@ def _decode(
         opened.load()
         metadata = read_metadata(opened, modified_ns)
     image = _shrink(_to_rgb(_shrink(opened, min_side_px)), min_side_px)
-    turn = _TURNS.get(orientation(read_tags(opened)[0]))
+    turn = _TURNS.get(orientation(opened, read_tags(opened)[0]))
     image = image.transpose(turn) if turn is not None else image
     # A decoder's image object keeps the whole file in memory; its pixels are enough.
     return (image.copy() if image is opened else image), metadata

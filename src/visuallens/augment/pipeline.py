@@ -168,7 +168,7 @@ def index(
             progress.total(len(todo))
         for batch in _batches(run, _open_all(run, todo)):
             _read_and_save(run, batch)
-        _finish(run)
+        _finish(run, [display_path(file.path) for file in todo])
         counts = [library.duplicates(user) for user in sorted(run.users)]
     return IndexReport(
         indexed=run.indexed,
@@ -352,10 +352,9 @@ def _read(
         yield photo.photo_id, Made(reader, embedding, description)
 
 
-def _finish(run: _Run) -> None:
+def _finish(run: _Run, tried: Sequence[str]) -> None:
     """Write refusals, drop photos whose file was overwritten, and group what belongs together."""
-    refused = {refusal.path for refusal in run.refused}
-    forget_refusals(run.library, run.user_id, refused)
+    forget_refusals(run.library, run.user_id, tried)
     save_refusals(run.library, run.user_id, run.refused)
     if not run.changed_users:
         return

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from visuallens.errors import (
@@ -108,11 +109,11 @@ def connect(path: Path, *, create: bool, writable: bool) -> sqlite3.Connection:
     if not path.exists():
         if not create:
             raise LibraryMissingError(path)
-        _make_folder(path)
+        _create(path)
     with translated(path):
         connection = _open_writable(path) if writable else _open_readable(path)
         try:
-            _check(connection, path, create=create)
+            _check(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -141,9 +142,21 @@ def translated(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _make_folder(path: Path) -> None:
+def _create(path: Path) -> None:
+    """Make an empty library beside the path and move it there, so that nobody sees half of one."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as scratch:
+            made = Path(scratch) / path.name
+            with translated(path):
+                connection = _open_writable(made)
+                connection.executescript(
+                    f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};"
+                    f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                )
+                connection.close()
+            with suppress(FileExistsError):  # another run was faster, and its library is as good
+                path.hardlink_to(made)
     except OSError as error:
         full = error.errno == errno.ENOSPC
         raise (LibraryFullError if full else LibraryReadOnlyError)(path) from error
@@ -172,16 +185,10 @@ def _open_readable(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
+def _check(connection: sqlite3.Connection, path: Path) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
-    if application == 0 and tables == 0 and create:
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};"
-            f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-        )
-    elif application != _APPLICATION_ID:
+    if application != _APPLICATION_ID:
         raise LibraryVersionError(path, "unknown (not a library)", SCHEMA_VERSION)
-    elif version > SCHEMA_VERSION:
+    if version > SCHEMA_VERSION:
         raise LibraryVersionError(path, str(version), SCHEMA_VERSION)

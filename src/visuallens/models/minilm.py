@@ -26,10 +26,11 @@ DIM = 384
 _UNUSED = ("pooler.", "embeddings.position_ids")
 _MAX_TOKENS = 128
 _BATCH = 64
+_MOST_KNOWN = 50_000
 
 
 class MiniLM:
-    """Embeds texts in 384 dimensions.
+    """Embeds texts in 384 dimensions; remembers those it has embedded.
 
     Args:
         runtime: see `load_network`.
@@ -39,9 +40,10 @@ class MiniLM:
 
     def __init__(self, runtime: Runtime = "openvino") -> None:
         self._runtime = runtime
+        self._known: dict[str, FloatArray] = {}
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        """Embed texts; equal texts cost one forward pass.
+        """Embed texts; each text costs one forward pass while the process lives.
 
         Args:
             texts: any length; what exceeds 128 tokens is not read.
@@ -49,14 +51,14 @@ class MiniLM:
         Returns:
             (texts, 384) float32, unit-length rows; (0, 384) for no texts.
         """
-        unique = sorted(set(texts), key=len)
-        rows = {text: row for row, text in enumerate(unique)}
-        batches = [
-            self._encode_batch(unique[start : start + _BATCH])
-            for start in range(0, len(unique), _BATCH)
-        ]
-        embeddings = np.concatenate([np.zeros((0, DIM), np.float32), *batches])
-        return embeddings[[rows[text] for text in texts]]
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        unknown = sorted(set(texts).difference(self._known), key=len)
+        for start in range(0, len(unknown), _BATCH):
+            batch = unknown[start : start + _BATCH]
+            self._known.update(zip(batch, self._encode_batch(batch), strict=True))
+        rows = [self._known[text] for text in texts]
+        return np.stack(rows) if rows else np.zeros((0, DIM), np.float32)
 
     def _encode_batch(self, texts: Sequence[str]) -> FloatArray:
         encodings = self._tokenizer.encode_batch(list(texts))
