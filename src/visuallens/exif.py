@@ -114,8 +114,7 @@ def orientation(image: Image.Image, base: Tags) -> int:
         image.format == "JXL" and not getattr(image, "jpeg", False)
     )
     value = _get(base, _ORIENTATION)
-    is_known = isinstance(value, int) and 1 <= value <= 8
-    return value if is_known and not is_turned else 1
+    return value if isinstance(value, int) and 1 <= value <= 8 and not is_turned else 1
 
 
 def hush_pillow() -> None:

@@ -24,7 +24,7 @@ class ColourReader:
         self.photos_read = 0
 
     def prepare(self, image: Image.Image) -> FloatArray:
-        return np.asarray(image.resize((8, 8), Image.Resampling.BOX), np.float32) / 255
+        return np.asarray(image.resize((8, 8), Image.Resampling.BOX), np.float32) / np.float32(255)
 
     def read(
         self, inputs: Sequence[FloatArray], metadata: Sequence[PhotoMetadata]

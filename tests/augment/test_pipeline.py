@@ -299,9 +299,7 @@ def test_a_full_disk_keeps_what_was_written(
     assert len(content(library)["embeddings"]) == 60
 
 
-def test_a_read_only_library_can_be_read_but_not_written(
-    library: Path, photo_folder: Path
-) -> None:
+def test_a_read_only_library_can_be_read_but_not_written(library: Path, photo_folder: Path) -> None:
     run(library, photo_folder)
     library.chmod(0o444)
     library.parent.chmod(0o555)

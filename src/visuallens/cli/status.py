@@ -31,15 +31,11 @@ def command(
         print_json({"library": str(path), **asdict(status)})
         return
     duplicates = status.duplicates
+    users = ", ".join(status.user_ids) or "nobody"
     click.echo(
         f"Library     {path} ({status.size_bytes / 1e6:,.1f} MB, schema {status.schema_version})\n"
-        f"Photos      {status.photos:,} of {_users(status.users)}; {status.refused:,} refused\n"
+        f"Photos      {status.photos:,} of {users}; {status.refused:,} refused\n"
         f"Duplicates  {duplicates.same_bytes:,} same file, {duplicates.same_picture:,} same "
         f"picture, {duplicates.same_moment:,} same moment\n"
         f"Models      {', '.join(status.models) or 'none yet'}"
     )
-
-
-def _users(users: object) -> str:
-    names = users if isinstance(users, (list, tuple)) else [users]
-    return ", ".join(str(name) for name in names) or "nobody"

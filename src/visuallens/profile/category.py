@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice, zip_longest
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def category_embedding(embeddings: FloatArray) -> FloatArray:
 def sample_images(
     candidates: Sequence[Candidate], count: int, generator: np.random.Generator
 ) -> tuple[str, ...]:
-    """Draw images of candidates, one from each drawn candidate.
+    """Draw images of candidates: one of each, then a second of each, and so on.
 
     Args:
         candidates: those without images are left out.
@@ -45,11 +46,13 @@ def sample_images(
     Returns:
         Paths of images; empty when no candidate has any.
 
-    Choice: candidates are drawn first, so a place with many photos weighs as much as any other.
+    Choice: in rounds, so that a place with many photos weighs as much as any other.
     """
-    pictured = [candidate for candidate in candidates if candidate.photos]
-    drawn = generator.permutation(len(pictured))[:count]
-    return tuple(
-        pictured[index].photos[int(generator.integers(len(pictured[index].photos)))]
-        for index in drawn
-    )
+    shuffled = [
+        [candidates[place].photos[photo] for photo in generator.permutation(len(photos))]
+        for place in generator.permutation(len(candidates))
+        if (photos := candidates[place].photos)
+    ]
+    rounds = zip_longest(*shuffled)
+    images = (image for images in rounds for image in images if image is not None)
+    return tuple(islice(images, count))

@@ -100,9 +100,7 @@ def understand(
     if not categories:
         message = f"I read this as: {phrase}. The places have no categories, so I look at all."
         return Understood(Question(text, phrase), (), "any", "none", 0.0, message)
-    return _by_words(text, phrase, clean, categories) or _by_meaning(
-        text, phrase, categories, embed
-    )
+    return _by_words(text, clean, categories) or _by_meaning(text, phrase, categories, embed)
 
 
 def _given(text: str, category: str, categories: Mapping[str, int]) -> Understood:
@@ -127,9 +125,7 @@ def _phrase(clean: str) -> str:
     return phrase if _FILLER.sub("", phrase).strip(" ,'-/") else ""
 
 
-def _by_words(
-    text: str, phrase: str, clean: str, categories: Mapping[str, int]
-) -> Understood | None:
+def _by_words(text: str, clean: str, categories: Mapping[str, int]) -> Understood | None:
     """Match categories that the question names; several names must all hold.
 
     The longest names win, so that "coffee shop" is not also "coffee". Every further name narrows
@@ -138,20 +134,20 @@ def _by_words(
     words = category_key(clean).split()
     known = {tuple(category_key(name).split()): name for name in categories}
     longest = max((len(key) for key in known), default=0)
-    found: list[str] = []
+    found: dict[str, int] = {}
     taken: set[int] = set()
     for length in range(min(longest, len(words)), 0, -1):
         for start in range(len(words) - length + 1):
             span = range(start, start + length)
             name = known.get(tuple(words[start : start + length]))
             if name is not None and name not in found and taken.isdisjoint(span):
-                found.append(name)
+                found[name] = start
                 taken.update(span)
     if not found:
         return None
-    match: Literal["any", "all"] = "all"
-    message = f"I read this as: {_counted(tuple(found), categories, ' and ')}."
-    return Understood(Question(text, phrase), tuple(found), match, "words", 1.0, message)
+    matched = tuple(sorted(found, key=found.__getitem__))
+    message = f"I read this as: {_counted(matched, categories, ' and ')}."
+    return Understood(Question(text, " ".join(matched)), matched, "all", "words", 1.0, message)
 
 
 def _by_meaning(

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.augment.test_pipeline import content, run
+from visuallens.augment import forget as forget_module
+from visuallens.augment.forget import Receipt, forget
+from visuallens.augment.store import Library
+from visuallens.errors import LibraryError, RequestError
+
+
+@pytest.fixture
+def library(tmp_path: Path, photo_folder: Path) -> Path:
+    album = photo_folder / "album"
+    album.mkdir()
+    shutil.move(photo_folder / "5.jpg", album / "5.jpg")
+    (album / "broken.jpg").touch()
+    path = tmp_path / "library.sqlite"
+    run(path, photo_folder)
+    return path
+
+
+def forgotten(library: Path, **what: object) -> Receipt:
+    with Library.open(library, writable=True) as opened:
+        return forget(opened, **what)  # type: ignore[arg-type] # each test gives its own
+
+
+def test_a_photo_is_gone_with_everything_made_of_it(library: Path, photo_folder: Path) -> None:
+    path = photo_folder / "0.jpg"
+    receipt = forgotten(library, photo=str(path))
+    assert [photo.paths for photo in receipt.photos] == [(str(path),)]
+    assert receipt.rows["embeddings"] == receipt.rows["augmentations"] == 1
+    assert receipt.patterns_searched == 3
+    assert path.exists()
+    left = content(library)
+    assert {len(left[name]) for name in ("photos", "sightings", "embeddings", "moments")} == {5}
+    assert str(path).encode() not in library.read_bytes()
+    assert "0 were found" in str(receipt)
+
+
+def test_a_photo_is_found_by_the_beginning_of_its_id(library: Path) -> None:
+    photo_id = str(content(library)["photos"][0][0])
+    assert forgotten(library, photo=photo_id[:12]).photos[0].id == photo_id
+
+
+def test_a_folder_goes_with_its_refusals(library: Path, photo_folder: Path) -> None:
+    assert len(content(library)["refusals"]) == 1
+    receipt = forgotten(library, folder=photo_folder / "album")
+    assert len(receipt.photos) == 1
+    assert content(library)["refusals"] == []
+    assert len(content(library)["photos"]) == 5
+
+
+def test_a_user_goes_and_what_others_share_stays(library: Path, photo_folder: Path) -> None:
+    run(library, photo_folder, user="ann")
+    receipt = forgotten(library, user="me")
+    assert receipt.files == 6
+    assert receipt.photos == ()
+    with Library.open(library) as opened:
+        assert opened.users() == ("ann",)
+    everything = forgotten(library, user="ann")
+    assert len(everything.photos) == 6
+    assert not any(content(library)[name] for name in ("photos", "embeddings", "moments"))
+
+
+def test_a_copy_elsewhere_keeps_the_photo(library: Path, photo_folder: Path) -> None:
+    shutil.copy(photo_folder / "0.jpg", photo_folder / "copy.jpg")
+    run(library, photo_folder)
+    receipt = forgotten(library, photo=str(photo_folder / "0.jpg"))
+    assert (receipt.files, receipt.photos) == (1, ())
+    assert len(content(library)["photos"]) == 6
+
+
+@pytest.mark.parametrize("what", [{"photo": "nothing.jpg"}, {"user": "nobody"}, {"photo": "0"}])
+def test_nothing_matching_is_said(library: Path, what: dict[str, str]) -> None:
+    with pytest.raises(RequestError, match="Nothing in the library matches"):
+        forgotten(library, **what)
+
+
+def test_the_proof_fails_when_a_trace_is_left(
+    library: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compact = forget_module._compact
+
+    def leaves_a_trace(opened: Library) -> None:
+        compact(opened)
+        with opened.path.open("ab") as file:
+            file.write(str(photo_folder / "0.jpg").encode())
+
+    monkeypatch.setattr(forget_module, "_compact", leaves_a_trace)
+    with pytest.raises(LibraryError, match="traces of what was forgotten"):
+        forgotten(library, photo=str(photo_folder / "0.jpg"))
