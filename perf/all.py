@@ -59,7 +59,7 @@ def _sections(data: Path) -> Iterator[Section]:
         "Which space of image and text",
         "Retrieval by text and by example photos; P@20 and R@10 in per cent. The projections were "
         "fitted on the half that is not reported. `anchors` is the default: it is the best of "
-        "those that may ship by text, and keeps the photos' own features for search by example. The "
+        "those that may ship, and keeps the photos' own features for search by example. The "
         "projection that was trained on Flickr8k and all food photos is better, but those photos "
         'may not be redistributed in any form; `embedded.space = "projection"` reads one that you '
         "fit on your own (`visuallens.models.spaces.fit_projection`). One that was trained on the "

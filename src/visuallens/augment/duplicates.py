@@ -11,8 +11,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from visuallens.types import FloatArray
 
@@ -121,6 +119,9 @@ def _links_to_first(groups: Groups) -> NDArray[np.int64]:
 
 
 def _components(pairs: NDArray[np.int64], count: int) -> Groups:
+    from scipy.sparse import coo_array  # slow to import, and only an index run groups photos
+    from scipy.sparse.csgraph import connected_components
+
     if count == 0:
         return np.zeros(0, np.int64)
     links = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), (count, count))

@@ -214,7 +214,11 @@ class Library:
         )
 
     def _embeddings(self, model: str, numbers: Sequence[int]) -> FloatArray:
-        """Fill one matrix, row by row, in the order of the given photos."""
+        """Fill one matrix in the order of the given photos.
+
+        The table is read from front to back rather than through its index, because the vectors
+        are most of the file and lie there in order.
+        """
         rows = {number: row for row, number in enumerate(numbers)}
         matrix = np.zeros((0, 0), np.float32)
         with translated(self.path):
@@ -296,8 +300,8 @@ WHERE EXISTS (
 ORDER BY p.taken_at_s IS NOT NULL, p.taken_at_s, p.id
 """
 _EMBEDDINGS = """
-SELECT e.photo, e.vector FROM embeddings e JOIN models d ON d.number = e.model WHERE d.id = ?
-ORDER BY e.rowid
+SELECT photo, vector FROM embeddings NOT INDEXED
+WHERE model = (SELECT number FROM models WHERE id = ?)
 """
 _DESCRIPTIONS = """
 SELECT p.id, a.caption, a.aspect_words

@@ -139,7 +139,7 @@ def in_categories(
     Args:
         candidates: any.
         categories: none of them keeps every candidate.
-        match: "any" or "all".
+        match: "any", or "all" if some candidate has all ("a museum or a garden" means any).
 
     Returns:
         The candidates kept; may be empty.
@@ -147,12 +147,9 @@ def in_categories(
     wanted = {category_key(category) for category in categories}
     if not wanted:
         return tuple(candidates)
-    needed = len(wanted) if match == "all" else 1
-    return tuple(
-        candidate
-        for candidate in candidates
-        if len(wanted.intersection(map(category_key, candidate.categories))) >= needed
-    )
+    shared = [len(wanted.intersection(map(category_key, c.categories))) for c in candidates]
+    needed = len(wanted) if match == "all" and len(wanted) in shared else 1
+    return tuple(c for c, count in zip(candidates, shared, strict=True) if count >= needed)
 
 
 def around(
