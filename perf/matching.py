@@ -16,7 +16,8 @@ from photos import Photos, food_records, load_all, tags
 
 from visuallens.config import ProfileSettings, RetrievalSettings
 from visuallens.models.embedded import EmbeddedModel
-from visuallens.profile.builder import OpenHistory, build_profile
+from visuallens.profile.builder import build_profile
+from visuallens.profile.opened import OpenHistory
 from visuallens.rankers.base import RankerResources
 from visuallens.rankers.similarity import SimilarityRanker
 from visuallens.types import Candidate, FloatArray, Photo, Question, RankingRequest, VisualHistory

@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from PIL import Image
 from platformdirs import user_data_path
 
 from visuallens import registry
@@ -26,15 +25,16 @@ from visuallens.augment.pipeline import IndexReport, Progress
 from visuallens.augment.pipeline import index as index_files
 from visuallens.augment.store import Library, LibraryStatus
 from visuallens.config import Settings, load_settings
-from visuallens.errors import NothingIndexedError, PhotoError, SourceError
-from visuallens.images import open_photo
+from visuallens.errors import NothingIndexedError, SourceError
+from visuallens.images import open_pixels
 from visuallens.models.base import PhotoModel
 from visuallens.models.image_files import ImageFileEncoder
 from visuallens.places import read_places
 from visuallens.places.filter import around, category_counts, in_categories
-from visuallens.profile.builder import OpenHistory, build_profile, draw
+from visuallens.profile.builder import build_profile, draw
 from visuallens.profile.category import category_embedding, sample_images
 from visuallens.profile.evidence import NullDistribution, Standing
+from visuallens.profile.opened import OpenHistory, age_days
 from visuallens.profile.question import Understood, understand
 from visuallens.rankers.base import Ranker, RankerResources
 from visuallens.sources import open_source
@@ -42,7 +42,6 @@ from visuallens.types import (
     Candidate,
     FloatArray,
     GeoPoint,
-    Photo,
     Profile,
     RankedCandidate,
     RankingRequest,
@@ -255,7 +254,9 @@ class VisualLens:
 
     def draw(self, profile: Profile) -> Profile:
         """Add the grid image to a profile; photos whose files are gone become grey cells."""
-        return draw(profile, self._open_image)
+        cell_px = -(-profile.image_side_px // profile.grid_side)
+        max_pixels = self.settings.images.max_pixels
+        return draw(profile, lambda photo: open_pixels(photo.path, cell_px, max_pixels))
 
     def forget(
         self,
@@ -326,7 +327,7 @@ class VisualLens:
             history=stored.history,
             embeddings=stored.embeddings,
             moments=stored.moments,
-            age_days=_age_days(stored.history.photos) if recency else None,
+            age_days=age_days(stored.history.photos) if recency else None,
             word_shares=library.word_shares(user, model.id, model.prompt_version),
             describe=lambda ids: library.descriptions(ids, model.id, model.prompt_version),
         )
@@ -397,17 +398,6 @@ class VisualLens:
     def _embed_images(self) -> ImageFileEncoder:
         return ImageFileEncoder(self.model, self.settings.images.max_pixels)
 
-    def _open_image(self, photo: Photo) -> Image.Image | None:
-        settings = self.settings
-        cell_px = -(-settings.profile.image_side_px // settings.profile.grid_side)
-        try:
-            opened = open_photo(
-                Path(photo.path), min_side_px=cell_px, max_pixels=settings.images.max_pixels
-            )
-        except PhotoError:
-            return None
-        return opened.image
-
 
 class _Clock:
     """Measures steps."""
@@ -439,17 +429,3 @@ def _abstention(category: str) -> str:
         f"Your photos say nothing about {category} that I could rank by, so I would only be "
         "guessing."
     )
-
-
-def _age_days(photos: Sequence[Photo]) -> FloatArray:
-    """Days before the newest photo; photos without a date count as the oldest."""
-    stamps = np.array(
-        [
-            np.nan if photo.metadata.taken_at is None else photo.metadata.taken_at.timestamp()
-            for photo in photos
-        ]
-    )
-    if np.isnan(stamps).all():
-        return np.zeros(len(stamps), dtype=np.float32)
-    stamps = np.where(np.isnan(stamps), np.nanmin(stamps), stamps)
-    return np.asarray((stamps.max() - stamps) / 86_400, dtype=np.float32)

@@ -145,6 +145,14 @@ def open_photo(path: Path, *, min_side_px: int, max_pixels: int) -> OpenedPhoto:
     return OpenedPhoto(hashlib.sha256(data).hexdigest(), image, metadata, len(data))
 
 
+def open_pixels(path: str, min_side_px: int, max_pixels: int) -> Image.Image | None:
+    """Open a photo for looking at; None when its file is gone or cannot be read any more."""
+    try:
+        return open_photo(Path(path), min_side_px=min_side_px, max_pixels=max_pixels).image
+    except PhotoError:
+        return None
+
+
 def fingerprint(image: Image.Image) -> int:
     """Compute the 64-bit perceptual hash of an image (pHash).
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 from visuallens.config import ProfileSettings, RetrievalSettings
 from visuallens.errors import RequestError
-from visuallens.profile.builder import OpenHistory, build_profile, draw
+from visuallens.profile.builder import build_profile, draw
+from visuallens.profile.opened import OpenHistory
 from visuallens.profile.saved import load_profile, save_profile
 from visuallens.types import (
     Augmentation,

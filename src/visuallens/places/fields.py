@@ -235,6 +235,10 @@ def _photos(row: _Row, folder: Path) -> tuple[str, ...]:
 
     Choice: web addresses stay as they are; nothing is downloaded here.
     """
+    column, value = row.value("images")
+    if isinstance(value, int | float):
+        problem = f"{value} is a number, not paths of images"
+        raise row.error(column, problem, "Give a list of paths, or rename the column.")
     parts = (_UNSAFE.sub("", part).strip() for part in _parts(row, "images", ";|", ("path", "url")))
     return tuple(part if "://" in part else str(folder / part) for part in parts if part)
 

@@ -99,7 +99,7 @@ def _decoded(path: Path, stream: Iterable[bytes]) -> Iterator[str]:
         except UnicodeDecodeError as error:
             problem = f"line {number}, byte {error.start + 1} is not UTF-8 text"
             raise PlacesError(path, problem, "Save the file with the encoding UTF-8.") from error
-        if "\r" in text[:-2]:
+        if "\r" in text.rstrip("\r\n"):
             yield from io.StringIO(text, newline="")
         else:
             yield text

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from visuallens.config import ProfileSettings, RetrievalSettings
 from visuallens.profile.grid import gridify
+from visuallens.profile.opened import OpenHistory
 from visuallens.profile.retriever import retrieve
 from visuallens.profile.text import profile_text, telling_words
 from visuallens.types import (
@@ -20,28 +19,7 @@ from visuallens.types import (
     Profile,
     ProfileCell,
     Question,
-    VisualHistory,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class OpenHistory:
-    """A visual history with all that the runtime needs in memory.
-
-    Attributes:
-        embeddings: (photos, dim) float32, unit-length rows, in the order of the history.
-        moments: (photos,) int64; photos of one moment share a number.
-        age_days: (photos,) float32 before the newest photo, or None.
-        word_shares: share of the user's photos that have an aspect word.
-        describe: looks up captions and aspect words of photo ids.
-    """
-
-    history: VisualHistory
-    embeddings: FloatArray
-    moments: NDArray[np.int64]
-    age_days: FloatArray | None
-    word_shares: Mapping[str, float]
-    describe: Callable[[Sequence[str]], Mapping[str, Augmentation]]
 
 
 def build_profile(
