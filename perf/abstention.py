@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from photos import Photos, flickr_captions, food_records, load_all, tags
+from photos import SPACES, Photos, flickr_captions, food_records, load_all, tags
 
+from visuallens.config import EmbeddedSettings
 from visuallens.models.embedded import EmbeddedModel
 from visuallens.profile.evidence import NullDistribution
 from visuallens.types import FloatArray
@@ -74,17 +75,22 @@ class _Pool:
         return np.array([pattern.search(text) is not None for text in self.texts])
 
 
-def section(model: EmbeddedModel, data: Path, photos: dict[str, Photos]) -> Iterator[str]:
+def section(data: Path, photos: dict[str, Photos]) -> Iterator[str]:
     """Write the table."""
-    yield "| half | allowed rate | false answers | answered when photos are there | libraries |"
-    yield "|---|---|---|---|---|"
+    yield (
+        "| space | half | allowed rate | false answers | answered when photos are there "
+        "| libraries without, with |"
+    )
+    yield "|---|---|---|---|---|---|"
     for half in ("development", "test"):
-        without, having = _p_values(model, _pool(model, data, photos, half))
-        for rate in _RATES:
-            false = 100 * np.mean(without <= rate)
-            right = 100 * np.mean(having <= rate)
-            counts = f"{len(without)} without, {len(having)} with"
-            yield f"| {half} | {rate} | {false:.1f} % | {right:.1f} % | {counts} |"
+        for space in SPACES:
+            model = EmbeddedModel(EmbeddedSettings(space=space))
+            without, having = _p_values(model, _pool(model, data, photos, half))
+            for rate in _RATES:
+                false = 100 * np.mean(without <= rate)
+                right = 100 * np.mean(having <= rate)
+                counts = f"{len(without)}, {len(having)}"
+                yield f"| {space} | {half} | {rate} | {false:.1f} % | {right:.1f} % | {counts} |"
 
 
 def _pool(model: EmbeddedModel, data: Path, photos: dict[str, Photos], half: str) -> _Pool:
@@ -151,5 +157,5 @@ if __name__ == "__main__":
 
     encoder = EmbeddedModel()
     folder = Path(sys.argv[1])
-    for line in section(encoder, folder, load_all(encoder, folder)):
+    for line in section(folder, load_all(encoder, folder)):
         print(line)

@@ -12,9 +12,9 @@ from math import comb
 from pathlib import Path
 
 import numpy as np
-from photos import Photos, food_records, load_all, tags
+from photos import SPACES, Photos, food_records, load_all, tags
 
-from visuallens.config import ProfileSettings, RetrievalSettings
+from visuallens.config import EmbeddedSettings, ProfileSettings, RetrievalSettings
 from visuallens.models.embedded import EmbeddedModel
 from visuallens.profile.builder import build_profile
 from visuallens.profile.opened import OpenHistory
@@ -42,18 +42,21 @@ _USERS_PER_TASTE = 16
 _RELEVANT, _OTHERS = 5, 55
 
 
-def section(model: EmbeddedModel, data: Path, photos: dict[str, Photos]) -> Iterator[str]:
+def section(data: Path, photos: dict[str, Photos]) -> Iterator[str]:
     """Write the table."""
     businesses = _businesses(data)
-    yield "| half | users | MRR | chance MRR | Hit@3 | chance Hit@3 |"
-    yield "|---|---|---|---|---|---|"
+    yield "| space | half | users | MRR | chance MRR | Hit@3 | chance Hit@3 |"
+    yield "|---|---|---|---|---|---|---|"
+    chance_mrr, chance_hit = _chance()
     for half in ("development", "test"):
-        ranks = np.array(list(_ranks(model, data, photos, businesses, half)))
-        chance_mrr, chance_hit = _chance()
-        yield (
-            f"| {half} | {len(ranks)} | {100 * (1 / ranks).mean():.1f} | {100 * chance_mrr:.1f} | "
-            f"{100 * (ranks <= 3).mean():.1f} | {100 * chance_hit:.1f} |"
-        )
+        for space in SPACES:
+            model = EmbeddedModel(EmbeddedSettings(space=space))
+            ranks = np.array(list(_ranks(model, data, photos, businesses, half)))
+            yield (
+                f"| {space} | {half} | {len(ranks)} | {100 * (1 / ranks).mean():.1f} | "
+                f"{100 * chance_mrr:.1f} | {100 * (ranks <= 3).mean():.1f} | "
+                f"{100 * chance_hit:.1f} |"
+            )
 
 
 def _businesses(data: Path) -> list[dict[str, str]]:
@@ -148,5 +151,5 @@ if __name__ == "__main__":
 
     encoder = EmbeddedModel()
     folder = Path(sys.argv[1])
-    for line in section(encoder, folder, load_all(encoder, folder)):
+    for line in section(folder, load_all(encoder, folder)):
         print(line)

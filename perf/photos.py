@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,11 @@ from visuallens.images import open_photo
 from visuallens.models.embedded import EmbeddedModel
 from visuallens.types import FloatArray
 
+SPACES: tuple[Literal["anchors", "concatenated", "conse"], ...] = (
+    "anchors",
+    "concatenated",
+    "conse",
+)
 SCENES = ("buildings", "forest", "glacier", "mountain", "sea", "street")
 _BATCH = 16
 

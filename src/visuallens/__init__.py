@@ -14,7 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from visuallens.api import Answer, VisualLens
+    from visuallens.answer import Answer
+    from visuallens.api import VisualLens
     from visuallens.config import Settings, load_settings
     from visuallens.errors import VisualLensError
     from visuallens.places import bundled_city, read_places
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Answer": "api",
+    "Answer": "answer",
     "Candidate": "types",
     "Evidence": "types",
     "GeoPoint": "types",

@@ -6,9 +6,7 @@ This is what the command line and any service call. Source: §4, the whole infer
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 from platformdirs import user_data_path
 
 from visuallens import registry
+from visuallens.answer import Answer, StepClock, abstention
 from visuallens.augment.forget import Receipt
 from visuallens.augment.forget import forget as forget_photos
 from visuallens.augment.pipeline import IndexReport, Progress
@@ -43,35 +42,11 @@ from visuallens.types import (
     FloatArray,
     GeoPoint,
     Profile,
-    RankedCandidate,
     RankingRequest,
 )
 
 LIBRARY_FILE = "library.sqlite"
 DEFAULT_USER = "me"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What VisualLens says to a question.
-
-    Attributes:
-        understood: how the question was read.
-        abstained: the photos say nothing about the question, and `candidates` is empty.
-        message: one or two plain sentences for the reader.
-        candidates: best first.
-        standing: how strongly the photos speak about the question.
-        profile: the photos and words that the answer rests on.
-        timings_ms: milliseconds by step.
-    """
-
-    understood: Understood
-    abstained: bool
-    message: str
-    candidates: tuple[RankedCandidate, ...]
-    standing: Standing
-    profile: Profile
-    timings_ms: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +200,7 @@ class VisualLens:
             NothingIndexedError: the user has no photos.
             PlacesError: the places file cannot be understood.
         """
-        clock = _Clock()
+        clock = StepClock()
         with clock.step("places"):
             places = _read(candidates)
         with clock.step("understand"):
@@ -238,7 +213,7 @@ class VisualLens:
         with clock.step("profile"):
             profile = self._profile(request)
         if standing.abstains and not anyway:
-            message = f"{understood.message} {_abstention(understood.question.category)}"
+            message = f"{understood.message} {abstention(understood.question.category)}"
             return Answer(understood, True, message, (), standing, profile, clock.timings_ms)
         with clock.step("rank"):
             ranking = self._ranker(ranker, profile).rank(request)
@@ -399,20 +374,6 @@ class VisualLens:
         return ImageFileEncoder(self.model, self.settings.images.max_pixels)
 
 
-class _Clock:
-    """Measures steps."""
-
-    def __init__(self) -> None:
-        self.timings_ms: dict[str, float] = {}
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time one step under a name."""
-        start = time.perf_counter()
-        yield
-        self.timings_ms[name] = (time.perf_counter() - start) * 1000
-
-
 def _library_file(library: Path | str | None) -> Path:
     folder = user_data_path("visuallens") if library is None else Path(library)
     return folder if folder.suffix in {".sqlite", ".db"} else folder / LIBRARY_FILE
@@ -422,10 +383,3 @@ def _read(candidates: Path | str | Sequence[Candidate]) -> tuple[Candidate, ...]
     if isinstance(candidates, (str, Path)):
         return read_places(Path(candidates))
     return tuple(candidates)
-
-
-def _abstention(category: str) -> str:
-    return (
-        f"Your photos say nothing about {category} that I could rank by, so I would only be "
-        "guessing."
-    )

@@ -12,7 +12,8 @@ import click
 from visuallens.cli.options import Point, common, print_json
 
 if TYPE_CHECKING:
-    from visuallens.api import Answer, VisualLens
+    from visuallens.answer import Answer
+    from visuallens.api import VisualLens
     from visuallens.types import GeoPoint, RankedCandidate
 
 _NAME_WIDTH = 34
