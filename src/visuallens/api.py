@@ -119,6 +119,7 @@ class VisualLens:
         # Absolute, with links as they are named: a library is asked from any folder.
         sources = [open_source(Path(os.path.abspath(path))) for path in paths]  # noqa: PTH100
         self.close()
+        self.model.load()
         with Library.open(self.path, create=True, writable=True) as library:
             return index_files(
                 library,

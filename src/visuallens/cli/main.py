@@ -5,6 +5,7 @@ Run as: visuallens --help
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
 
@@ -77,6 +78,8 @@ def visuallens() -> None:
 
 def main() -> None:
     """Run the command line and exit with a code of `EXIT_CODES`."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("visuallens").setLevel(logging.INFO)
     try:
         visuallens(standalone_mode=False)
     except click.Abort:

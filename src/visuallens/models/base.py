@@ -117,6 +117,10 @@ class PhotoModel(PhotoReader, TextEncoder, Protocol):
     @property
     def unrelated(self) -> FloatArray: ...
 
+    def load(self) -> None:
+        """Load all weights now rather than when they are first needed."""
+        ...
+
     def encode_categories(self, categories: Sequence[str]) -> FloatArray:
         """Embed category names in the space of the photos, where there are no images of them.
 

@@ -79,6 +79,11 @@ class EmbeddedModel:
         """Classifier, its revision and the space: photos of another space are other vectors."""
         return f"embedded-{self._settings.space}/{CLASSIFIER_ID}"
 
+    def load(self) -> None:
+        """See `PhotoModel.load`."""
+        self.encode_texts(["a photo"])
+        self.classify([np.zeros((3, INPUT_SIDE_PX, INPUT_SIDE_PX), np.float32)])
+
     def prepare(self, image: Image.Image) -> FloatArray:
         """See `PhotoReader.prepare`.
 

@@ -85,7 +85,9 @@ def _build() -> nn.Module:
     import torch
     from safetensors.torch import load_file
     from transformers import BertConfig, BertModel
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.set_verbosity_error()  # the strict load says what matters
     folder = minilm_folder()
     config = BertConfig.from_pretrained(folder, attn_implementation="eager")
     bert = BertModel(config, add_pooling_layer=False)

@@ -7,6 +7,7 @@ Choice: OpenVINO runs the embedded networks about twice as fast as ONNX Runtime 
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import warnings
@@ -23,6 +24,8 @@ from visuallens import __version__
 
 if TYPE_CHECKING:
     from torch import nn
+
+logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]  # Any: networks take integers and floats
 Runtime = Literal["openvino", "torch"]
@@ -76,6 +79,7 @@ def _converted(name: str, build: Callable[[], nn.Module], example: Sequence[Arra
     target = folder / name / "network.xml"
     with FileLock(folder / f"{name}.lock"):
         if not target.exists():
+            logger.info("Preparing %s for this machine; only the first run does this.", name)
             with warnings.catch_warnings():
                 # Tracing warns of every shape taken as constant (here they are), and libraries
                 # warn of their own internals; a test compares the result with PyTorch's.
