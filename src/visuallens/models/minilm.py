@@ -87,7 +87,8 @@ def _build() -> nn.Module:
     from transformers import BertConfig, BertModel
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.set_verbosity_error()  # the strict load says what matters
+    # The strict load below says what matters.
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     folder = minilm_folder()
     config = BertConfig.from_pretrained(folder, attn_implementation="eager")
     bert = BertModel(config, add_pooling_layer=False)

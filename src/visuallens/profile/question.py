@@ -20,7 +20,7 @@ from visuallens.errors import RequestError
 from visuallens.types import FloatArray, Question
 
 _MAX_CHARACTERS = 500
-_LEAST_SIMILARITY = 0.45
+_LEAST_SIMILARITY = 0.5
 _NEAR_TIE = 0.08
 _MAX_MATCHED = 3
 _SUGGESTIONS = 5
