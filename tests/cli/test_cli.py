@@ -178,3 +178,34 @@ def test_demo_answers_three_questions(tmp_path: Path) -> None:
     for answer in answers:
         assert not answer["abstained"]
         assert Path(answer["grid"]).exists()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["photo_formats", "takeout"])
+def test_every_file_of_a_real_folder_is_accounted_for(library: str, data: Path, name: str) -> None:
+    files = sum(path.is_file() for path in (data / name).rglob("*"))
+    record = called("index", str(data / name), "--library", library)
+    refused, skipped = record["refused"], record["skipped"]
+    assert isinstance(refused, list)
+    assert isinstance(skipped, list)
+    known = int(str(record["indexed"])) + int(str(record["unchanged"]))
+    assert known + len(refused) + len(skipped) == files
+    assert all(refusal["reason"] and refusal["detail"] for refusal in refused)
+    again = called("index", str(data / name), "--library", library)
+    assert (again["indexed"], again["unchanged"]) == (0, known)
+    assert again["refused"] == refused
+
+
+@pytest.mark.data
+def test_real_photos_choose_among_real_businesses(library: str, data: Path) -> None:
+    call("index", str(data / "food_aspects/images"), "--library", library)
+    record = called(
+        "recommend",
+        "an Italian restaurant",
+        *("--candidates", str(data / "yelp/business.json")),
+        *("--near", "39.9526,-75.1652", "--within", "3"),
+        *("--library", library),
+    )
+    assert "Italian" in str(record["message"])
+    assert record["abstained"] is False
+    assert 10 < int(str(record["ranked"])) <= 100
