@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -85,6 +85,14 @@ class PhotoMetadata:
     location: GeoPoint | None = None
     width_px: int = 0
     height_px: int = 0
+
+    @property
+    def taken_at_s(self) -> float | None:
+        """Seconds since 1970, to sort by; a date without an offset is read as UTC."""
+        if self.taken_at is None:
+            return None
+        aware = self.taken_at if self.taken_at.tzinfo else self.taken_at.replace(tzinfo=UTC)
+        return aware.timestamp()
 
 
 @dataclass(frozen=True, slots=True)

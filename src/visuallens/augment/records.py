@@ -174,7 +174,7 @@ def _photo_number(connection: sqlite3.Connection, record: PhotoRecord) -> int:
             metadata.width_px,
             metadata.height_px,
             None if metadata.taken_at is None else metadata.taken_at.isoformat(),
-            _seconds(metadata.taken_at),
+            metadata.taken_at_s,
             metadata.date_source.value,
             None if location is None else location.latitude,
             None if location is None else location.longitude,
@@ -222,13 +222,6 @@ def _save_made(connection: sqlite3.Connection, number: int, made: Made) -> None:
                 __version__,
             ),
         )
-
-
-def _seconds(taken_at: datetime | None) -> float | None:
-    """Give a date's place in time; one without an offset is read as UTC."""
-    if taken_at is None:
-        return None
-    return (taken_at if taken_at.tzinfo else taken_at.replace(tzinfo=UTC)).timestamp()
 
 
 # Later news about a known photo (a manifest with better dates) replace what was there.

@@ -40,8 +40,7 @@ def age_days(photos: Sequence[Photo]) -> FloatArray:
     Returns:
         (photos,) float32, 0 or more. Choice: photos without a date count as the oldest.
     """
-    dates = [photo.metadata.taken_at for photo in photos]
-    stamps = np.array([np.nan if date is None else date.timestamp() for date in dates])
+    stamps = np.array([photo.metadata.taken_at_s for photo in photos], dtype=np.float64)
     if np.isnan(stamps).all():
         return np.zeros(len(stamps), dtype=np.float32)
     stamps = np.where(np.isnan(stamps), np.nanmin(stamps), stamps)
