@@ -59,9 +59,9 @@ def _sections(data: Path) -> Iterator[Section]:
         "Which space of image and text",
         "Retrieval by text and by example photos; P@20 and R@10 in per cent. The projections were "
         "fitted on the half that is not reported. Of the spaces that may ship, `anchors` is the "
-        "default: it leads or nearly leads here, matches best (below) and needs 1,280 numbers a "
-        "photo; side by side with ConSE it retrieves a little better, matches worse and needs "
-        "1,664. The projection that was trained on Flickr8k and all food photos finds captions "
+        "default: it leads or nearly leads here, matches as well (below) and needs 1,280 numbers a "
+        "photo; side by side with ConSE it retrieves a little better and needs 1,664, without "
+        "matching better on the whole. The projection that was trained on Flickr8k and all food photos finds captions "
         "better, but what is trained on those photos may not ship; `embedded.space = "
         '"projection"` reads one that you fit on your own photos '
         "(`visuallens.models.spaces.fit_projection`). One that was trained on the public-domain "
@@ -88,7 +88,10 @@ def _sections(data: Path) -> Iterator[Section]:
     yield (
         "Runtime of the classifier",
         "96 photos in batches of 16, five rounds in turns. The default is OpenVINO in float32; "
-        '`embedded.precision = "auto"` allows bfloat16 on processors that have it.',
+        '`embedded.precision = "auto"` allows bfloat16 on processors that have it. ONNX Runtime is '
+        "faster in float32 and not the default: it needs an exporter, of which one got this "
+        "network wrong (mean cosine 0.94), and two more packages; taking it for the classifier "
+        "alone is open.",
         lambda: runtimes.section(data),
     )
     yield (

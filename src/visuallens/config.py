@@ -106,7 +106,7 @@ class EmbeddedSettings(BaseModel):
     model_config = _FROZEN
 
     runtime: Literal["openvino", "torch"] = "openvino"
-    """Choice: the fastest measured that keeps float32 accuracy (docs/measurements.md)."""
+    """Choice: measured in docs/measurements.md, with the reasons in `models/runtime.py`."""
     precision: Literal["float32", "auto"] = "float32"
     """"auto" lets the runtime use bfloat16 where the processor has it: twice as fast there, but
     embeddings then differ slightly between machines."""
