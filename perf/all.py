@@ -61,7 +61,8 @@ def _sections(data: Path) -> Iterator[Section]:
         "fitted on the half that is not reported. Of the spaces that may ship, `anchors` is the "
         "default: it leads or nearly leads here, matches as well (below) and needs 1,280 numbers a "
         "photo; side by side with ConSE it retrieves a little better and needs 1,664, without "
-        "matching better on the whole. The projection that was trained on Flickr8k and all food photos finds captions "
+        "matching better on the whole. The projection that was trained on Flickr8k and all food "
+        "photos finds captions "
         "better, but what is trained on those photos may not ship; `embedded.space = "
         '"projection"` reads one that you fit on your own photos '
         "(`visuallens.models.spaces.fit_projection`). One that was trained on the public-domain "
