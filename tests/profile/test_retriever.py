@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from visuallens.errors import RequestError
 from visuallens.profile.category import category_embedding, sample_images
@@ -48,6 +50,27 @@ def test_it_agrees_with_sorting_everything() -> None:
         if moments[index] not in moments[expected]:
             expected.append(int(index))
     assert found.indices.tolist() == expected[:64]
+
+
+@given(
+    photos=st.lists(st.tuples(st.integers(-4, 4), st.integers(0, 9)), max_size=80),
+    max_photos=st.integers(1, 12),
+)
+def test_ties_and_moments_agree_with_sorting(
+    photos: list[tuple[int, int]], max_photos: int
+) -> None:
+    cosines = np.array([cosine / 4 for cosine, _ in photos], np.float32)
+    moments = np.array([moment for _, moment in photos], np.int64)
+    found = retrieve(
+        cosines[:, None], np.ones(1, np.float32), max_photos=max_photos, moments=moments
+    )
+    expected: list[int] = []
+    for index in np.argsort(-cosines, kind="stable"):
+        if moments[index] not in moments[expected]:
+            expected.append(int(index))
+    assert found.indices.tolist() == expected[:max_photos]
+    assert found.indices.dtype == np.int64
+    assert found.similarities.dtype == np.float32
 
 
 def test_recency_prefers_newer_of_equals_and_keeps_the_cosine() -> None:

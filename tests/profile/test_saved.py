@@ -101,3 +101,10 @@ def test_an_unreadable_profile_is_said(tmp_path: Path, content: str | None) -> N
         Image.new("RGB", (4, 4)).save(tmp_path / "grid.png")
     with pytest.raises(RequestError, match="no readable profile"):
         load_profile(tmp_path)
+
+
+def test_a_profile_of_a_newer_version_is_said(profile: Profile, tmp_path: Path) -> None:
+    _, record = save_profile(draw(profile, lambda _photo: None), tmp_path)
+    record.write_text(record.read_text().replace('"version": 1', '"version": 99'))
+    with pytest.raises(RequestError, match="version 99"):
+        load_profile(tmp_path)

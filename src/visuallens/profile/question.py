@@ -25,6 +25,10 @@ _NEAR_TIE = 0.08
 _MAX_MATCHED = 3
 _SUGGESTIONS = 5
 
+# Control characters, line separators, marks that turn the writing direction, halves of characters:
+# they can garble a terminal or cannot be written to a file.
+_UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+_PUNCTUATION = re.compile(r"[^\w\s&]+")
 # What a question says besides the thing that it asks for.
 _FILLER = re.compile(
     r"\b(?:please|kindly|can|could|would|will|should|you|we|i|me|my|us|our|want|like|love|need"
@@ -39,7 +43,7 @@ _FILLER = re.compile(
 _OPENING = re.compile(
     r"^(?:(?:please|can|could|would|you|i|we|want|would|like|need|to|recommend|suggest|show|find"
     r"|tell|give|get|me|us|where|what|which|is|are|am|there|looking|for|good|great|nice|best|some"
-    r"|any|a|an|the|nearby|nearest|closest|hi|hello|do|does)\b[\s,]*)+",
+    r"|any|a|an|the|nearby|nearest|closest|hi|hello|do|does)\b(?:'\w+)?[\s,]*)+",
     re.IGNORECASE,
 )
 _CLOSING = re.compile(
@@ -54,7 +58,8 @@ class Understood:
     """How a question was read.
 
     Attributes:
-        question: its text, and the category in words that can be embedded.
+        question: its text without control characters, at most 500 characters, and the category in
+            words that can be embedded.
         matched: categories of the places that answer it; empty when none does.
         match: whether a place must have any or all of them.
         how: by the user's own word, the question's words, its meaning, or not at all.
@@ -83,7 +88,7 @@ def understand(
         text: the question; data of any kind, only its first 500 characters are read.
         categories: of the places, with the number of places of each; may be empty.
         embed: embeds texts, (texts, dim) float32 unit-length rows.
-        category: given by the user, who then decides.
+        category: given by the user, who then decides; a blank one counts as not given.
 
     Returns:
         How the question was read.
@@ -91,16 +96,23 @@ def understand(
     Raises:
         RequestError: the question is empty, or the given category is none of the places'.
     """
-    clean = " ".join(re.sub(r"[^\w\s&',/-]+", " ", text[:_MAX_CHARACTERS]).split())
-    if category is not None:
+    text = _readable(text)
+    category = _readable(category or "")
+    if category:
         return _given(text, category, categories)
+    clean = " ".join(re.sub(r"[^\w\s&',/-]+", " ", text).split())
     phrase = _phrase(clean)
     if not phrase:
         raise RequestError("The question is empty. Ask for a kind of place, such as 'a museum'.")
     if not categories:
         message = f"I read this as: {phrase}. The places have no categories, so I look at all."
         return Understood(Question(text, phrase), (), "any", "none", 0.0, message)
-    return _by_words(text, clean, categories) or _by_meaning(text, phrase, categories, embed)
+    return _by_words(text, categories) or _by_meaning(text, phrase, categories, embed)
+
+
+def _readable(text: str) -> str:
+    plain = _UNREADABLE.sub(" ", text[:_MAX_CHARACTERS]).replace("\u2019", "'")
+    return " ".join(plain.split())
 
 
 def _given(text: str, category: str, categories: Mapping[str, int]) -> Understood:
@@ -125,14 +137,16 @@ def _phrase(clean: str) -> str:
     return phrase if _FILLER.sub("", phrase).strip(" ,'-/") else ""
 
 
-def _by_words(text: str, clean: str, categories: Mapping[str, int]) -> Understood | None:
+def _by_words(text: str, categories: Mapping[str, int]) -> Understood | None:
     """Match categories that the question names; several names must all hold.
 
     The longest names win, so that "coffee shop" is not also "coffee". Every further name narrows
     the choice: "Italian restaurant" is Italian and Restaurants where these are two categories.
     """
-    words = category_key(clean).split()
-    known = {tuple(category_key(name).split()): name for name in categories}
+    words = _words(text)
+    known: dict[tuple[str, ...], str] = {}
+    for spelling in categories:
+        known.setdefault(_words(spelling), spelling)
     longest = max((len(key) for key in known), default=0)
     found: dict[str, int] = {}
     taken: set[int] = set()
@@ -148,6 +162,12 @@ def _by_words(text: str, clean: str, categories: Mapping[str, int]) -> Understoo
     matched = tuple(sorted(found, key=found.__getitem__))
     message = f"I read this as: {_counted(matched, categories, ' and ')}."
     return Understood(Question(text, " ".join(matched)), matched, "all", "words", 1.0, message)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Split into words that compare equal ("museum, please"; "American (New)"; "the zoo's")."""
+    whole = re.sub(r"'s\b", "", text.replace("\u2019", "'"), flags=re.IGNORECASE)
+    return tuple(category_key(_PUNCTUATION.sub(" ", whole)).split())
 
 
 def _by_meaning(
@@ -170,4 +190,7 @@ def _by_meaning(
 
 
 def _counted(matched: Sequence[str], categories: Mapping[str, int], joined_by: str = " or ") -> str:
-    return joined_by.join(f"{name} ({categories[name]:,} places)" for name in matched)
+    counted = ((name, categories[name]) for name in matched)
+    return joined_by.join(
+        f"{name} ({count:,} {'place' if count == 1 else 'places'})" for name, count in counted
+    )

@@ -56,10 +56,11 @@ def load_profile(folder: Path) -> Profile:
         The profile; its embeddings are not saved and come back empty.
 
     Raises:
-        RequestError: there is no readable profile in the folder.
+        RequestError: there is no readable profile in the folder, or a newer version wrote it.
     """
     try:
         record = json.loads((folder / RECORD_FILE).read_text("utf-8"))
+        _check_version(record["version"], folder)
         with Image.open(folder / IMAGE_FILE) as image:
             grid = image.convert("RGB")
         return Profile(
@@ -77,6 +78,14 @@ def load_profile(folder: Path) -> Profile:
         raise RequestError(
             f"There is no readable profile in {folder}. Make one with: visuallens profile"
         ) from error
+
+
+def _check_version(version: int, folder: Path) -> None:
+    if version > _VERSION:
+        raise RequestError(
+            f"The profile in {folder} has version {version}, this VisualLens reads up to "
+            f"{_VERSION}. Upgrade VisualLens, or make it again with: visuallens profile"
+        )
 
 
 def _record(profile: Profile) -> dict[str, object]:
