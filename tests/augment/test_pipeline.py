@@ -250,6 +250,17 @@ def test_kill_9_loses_and_doubles_nothing(tmp_path: Path, kills: int) -> None:
     assert content(killed) == content(unbroken)
 
 
+def test_a_run_ends_what_a_killed_one_began(library: Path, photo_folder: Path) -> None:
+    shutil.copy(photo_folder / "1.jpg", photo_folder / "copy.jpg")
+    run(library, photo_folder)
+    whole = content(library)
+    with sqlite3.connect(library) as connection:  # as after a kill between saving and grouping
+        connection.execute("DELETE FROM moments")
+    connection.close()
+    assert run(library, photo_folder).indexed == 0
+    assert content(library) == whole
+
+
 def test_a_second_run_waits_for_the_first(library: Path, photo_folder: Path) -> None:
     reports = {}
 

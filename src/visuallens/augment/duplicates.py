@@ -6,6 +6,7 @@ module finds photos that show the same picture, and photos of the same burst.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from visuallens.types import FloatArray
 
 _HASH_BITS = 64
-_BLOCK_ROWS = 1024
+_MOST_PAIRS = 1 << 21
 
 Groups = NDArray[np.int64]
 """(photos,) int64: photos of one group share a number."""
@@ -57,11 +58,16 @@ def picture_groups(fingerprints: NDArray[np.uint64], max_bits: int) -> Groups:
     """
     unique, inverse = np.unique(fingerprints, return_inverse=True)
     edges = np.linspace(0, _HASH_BITS, max_bits + 2).astype(np.uint64)
-    pairs = [np.zeros((0, 2), np.int64)]
+    links, pending = [np.zeros((0, 2), np.int64)], 0
     for low, high in pairwise(edges):
         mask = np.uint64((1 << int(high - low)) - 1)
-        pairs += _near_pairs_of_band(unique, (unique >> low) & mask, max_bits)
-    return _components(np.concatenate(pairs), len(unique))[inverse]
+        for pairs in _near_pairs_of_band(unique, (unique >> low) & mask, max_bits):
+            links.append(pairs)
+            pending += len(pairs)
+            if pending > _MOST_PAIRS:  # of many pictures alike, all pairs would fill the memory
+                links = [_links_to_first(_components(np.concatenate(links), len(unique)))]
+                pending = 0
+    return _components(np.concatenate(links), len(unique))[inverse]
 
 
 def burst_groups(
@@ -99,18 +105,17 @@ def repeated(groups: Groups) -> int:
 
 def _near_pairs_of_band(
     hashes: NDArray[np.uint64], band: NDArray[np.uint64], max_bits: int
-) -> list[NDArray[np.int64]]:
+) -> Iterator[NDArray[np.int64]]:
     order = np.argsort(band, kind="stable")
     starts = np.flatnonzero(np.diff(band[order], prepend=band[order][:1] + np.uint64(1)))
-    pairs = []
     for members in np.split(order, starts[1:]):
-        for start in range(0, len(members), _BLOCK_ROWS):
-            block = members[start : start + _BLOCK_ROWS]
-            distances = np.bitwise_count(hashes[block][:, None] ^ hashes[members][None, :])
+        block_rows = max(1, _MOST_PAIRS // max(1, len(members)))
+        for start in range(0, len(members), block_rows):
+            block, rest = members[start : start + block_rows], members[start:]
+            distances = np.bitwise_count(hashes[block][:, None] ^ hashes[rest][None, :])
             rows, columns = np.nonzero(distances <= max_bits)
-            found = np.stack([block[rows], members[columns]], axis=1)
-            pairs.append(found[found[:, 0] < found[:, 1]])
-    return pairs
+            found = np.stack([block[rows], rest[columns]], axis=1)
+            yield found[found[:, 0] < found[:, 1]]
 
 
 def _links_to_first(groups: Groups) -> NDArray[np.int64]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from visuallens.augment.pipeline import index_lock
+from visuallens.augment.proof import find_traces, read_pieces
 from visuallens.augment.records import drop_unseen_photos
-from visuallens.augment.schema import translated
+from visuallens.augment.schema import BUSY_TIMEOUT_S, translated
 from visuallens.augment.store import Library, readable_path, side_files
-from visuallens.errors import LibraryError, RequestError
+from visuallens.errors import LibraryBusyError, LibraryError, RequestError
 
 _LEAST_PREFIX = 8
 _PATTERN_BYTES = 64
-_PROVEN_PHOTOS = 200
+_ROWS_PER_PIECE = 1000
+_TABLES = ("photos", "sightings", "embeddings", "augmentations", "moments", "refusals")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,37 @@ class _Target:
     photo_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What to forget.
+
+    Attributes:
+        photo: as given.
+        path: the same as the path of a file.
+        folder: its path with a separator at the end.
+    """
+
+    photo: str | None
+    path: bytes | None
+    folder: bytes | None
+    user: str | None
+
+    def covers(self, user_id: str, path: bytes, photo_id: str | None = None) -> bool:
+        """Tell whether a file, readable or refused, is meant."""
+        if self.user is not None and user_id != self.user:
+            return False
+        if self.folder is not None:
+            return path.startswith(self.folder)
+        if self.photo is None:
+            return self.user is not None
+        return path == self.path or (photo_id is not None and self.begins(photo_id))
+
+    def begins(self, photo_id: str) -> bool:
+        """Tell whether the wish is the beginning of a photo's id."""
+        photo = self.photo
+        return photo is not None and len(photo) >= _LEAST_PREFIX and photo_id.startswith(photo)
+
+
 def forget(
     library: Library,
     *,
@@ -80,33 +114,36 @@ def forget(
 
     Args:
         library: open for writing.
-        photo: path, id, or at least 8 characters of the beginning of an id.
-        folder: all photos below it.
+        photo: path, id, or at least 8 characters of the beginning of one id.
+        folder: all photos and refused files below it.
         user: whose; alone it means all of the user's photos.
 
     Returns:
         The receipt.
 
     Raises:
-        RequestError: nothing matches.
+        RequestError: nothing matches, or the beginning of an id matches several photos.
+        LibraryBusyError: somebody reads or writes the library; nothing was deleted.
         LibraryError: a trace was found after deleting; the message says of what.
 
-    Choice: at most 200 photos are searched for, chosen evenly, so that forgetting a large folder
-        takes seconds; the receipt says how many traces that were.
+    Choice: traces that what stays has too (the path of a file below, an equal picture, the same
+        photo of another user) are neither searched for nor counted.
     """
     start = time.perf_counter()
+    wish = _wish(photo, folder, user)
     with index_lock(library.path):
-        targets = _targets(library, photo, folder, user)
-        if not targets:
+        targets, refused = _targets(library, wish), _refused(library, wish)
+        if not targets and not refused:
             raise RequestError(
                 "Nothing in the library matches. `visuallens status --json` lists the users; paths "
                 "are matched as they were indexed."
             )
-        traces = _traces(library, targets)
-        rows, gone = _delete(library, targets, folder, user)
-        traces = _no_longer_used(library, traces)
+        if not _checkpoint(library):
+            raise LibraryBusyError(library.path, BUSY_TIMEOUT_S)
+        traces = {*_traces(library, targets), *(path.encode() for _, path in refused)}
+        rows, gone = _delete(library, targets, refused)
         _compact(library)
-    searched = _search(library.path, traces)
+        shared = _prove(library, traces)
     paths: dict[str, list[str]] = {}
     for target in targets:
         paths.setdefault(target.photo_id, []).append(readable_path(target.path))
@@ -114,55 +151,67 @@ def forget(
         photos=tuple(ForgottenPhoto(id_, tuple(paths[id_])) for id_ in paths if id_ in gone),
         files=len(targets),
         rows=rows,
-        patterns_searched=searched,
+        patterns_searched=len(traces) - len(shared),
         patterns_found=0,
         seconds=time.perf_counter() - start,
     )
 
 
-def _targets(
-    library: Library, photo: str | None, folder: Path | None, user: str | None
-) -> list[_Target]:
+def _wish(photo: str | None, folder: Path | None, user: str | None) -> _Wish:
+    # Links are kept as they are named, as in indexing.
+    path = None if photo is None else os.fsencode(os.path.abspath(photo))  # noqa: PTH100
+    below = None
+    if folder is not None:
+        below = os.fsencode(os.path.join(os.path.abspath(folder), ""))  # noqa: PTH100, PTH118
+    return _Wish(photo, path, below, user)
+
+
+def _targets(library: Library, wish: _Wish) -> list[_Target]:
     rows = library.connection.execute(
         "SELECT s.user_id, s.path, s.photo, p.id FROM sightings s "
         "JOIN photos p ON p.number = s.photo"
     )
-    wanted_path = None if photo is None else os.fsencode(os.path.abspath(photo))  # noqa: PTH100
-    prefix = None
-    if folder is not None:
-        prefix = os.fsencode(os.path.abspath(folder)).rstrip(b"/\\") + os.sep.encode()  # noqa: PTH100
-
-    def matches(target: _Target) -> bool:
-        if user is not None and target.user_id != user:
-            return False
-        if prefix is not None:
-            return target.path.startswith(prefix)
-        if photo is None:
-            return user is not None
-        by_id = len(photo) >= _LEAST_PREFIX and target.photo_id.startswith(photo)
-        return by_id or target.path == wanted_path
-
-    return [target for row in rows if matches(target := _Target(*row))]
-
-
-def _traces(library: Library, targets: Sequence[_Target]) -> list[bytes]:
-    """Collect what must not be found afterwards."""
-    step = max(1, len(targets) // _PROVEN_PHOTOS)
-    traces = []
-    for target in targets[::step]:
-        traces += [target.photo_id.encode(), target.path]
-        vectors = library.connection.execute(
-            "SELECT vector FROM embeddings WHERE photo = ?", (target.photo,)
+    targets = [
+        target
+        for target in (_Target(*row) for row in rows)
+        if wish.covers(target.user_id, target.path, target.photo_id)
+    ]
+    meant = {target.photo_id for target in targets if wish.begins(target.photo_id)}
+    if len(meant) > 1:
+        raise RequestError(
+            f"{len(meant)} photos have an id that begins with {wish.photo!r}. Give more of it."
         )
-        traces += [vector[:_PATTERN_BYTES] for (vector,) in vectors if any(vector[:_PATTERN_BYTES])]
-    return traces
+    return targets
+
+
+def _refused(library: Library, wish: _Wish) -> list[tuple[str, str]]:
+    rows = library.connection.execute("SELECT DISTINCT user_id, path FROM refusals")
+    shown = replace(wish, path=_as_shown(wish.path), folder=_as_shown(wish.folder))
+    return [(user, path) for user, path in rows if shown.covers(user, path.encode())]
+
+
+def _as_shown(path: bytes | None) -> bytes | None:
+    """Write a path as refusals keep it: as text."""
+    return None if path is None else readable_path(path).encode()
+
+
+def _traces(library: Library, targets: Sequence[_Target]) -> Iterator[bytes]:
+    """Collect what must not be found afterwards."""
+    for target in targets:
+        yield target.photo_id.encode()
+        yield target.path
+        for (start,) in library.connection.execute(
+            "SELECT substr(vector, 1, ?) FROM embeddings WHERE photo = ?",
+            (_PATTERN_BYTES, target.photo),
+        ):
+            if any(start):
+                yield start
 
 
 def _delete(
-    library: Library, targets: Sequence[_Target], folder: Path | None, user: str | None
+    library: Library, targets: Sequence[_Target], refused: Sequence[tuple[str, str]]
 ) -> tuple[dict[str, int], set[str]]:
-    tables = ("photos", "sightings", "embeddings", "augmentations", "moments", "refusals")
-    before = {table: _count(library.connection, table) for table in tables}
+    before = {table: _count(library.connection, table) for table in _TABLES}
     with library.transaction() as connection:
         connection.executemany(
             "DELETE FROM sightings WHERE user_id = ? AND path = ?",
@@ -173,59 +222,60 @@ def _delete(
             "s.user_id = moments.user_id AND s.photo = moments.photo)"
         )
         drop_unseen_photos(connection)
-        _delete_refusals(connection, folder, user)
+        connection.executemany("DELETE FROM refusals WHERE user_id = ? AND path = ?", refused)
         connection.execute(
             "DELETE FROM models WHERE number NOT IN (SELECT model FROM embeddings UNION "
             "SELECT model FROM augmentations)"
         )
-    rows = {table: before[table] - _count(library.connection, table) for table in tables}
+    rows = {table: before[table] - _count(library.connection, table) for table in _TABLES}
     left = {photo for (photo,) in library.connection.execute("SELECT id FROM photos")}
     return rows, {target.photo_id for target in targets} - left
 
 
-def _delete_refusals(connection: sqlite3.Connection, folder: Path | None, user: str | None) -> None:
-    if folder is not None:
-        prefix = os.path.join(os.path.abspath(folder), "")  # noqa: PTH100, PTH118 - keeps the slash
-        connection.execute(
-            "DELETE FROM refusals WHERE substr(path, 1, ?) = ?", (len(prefix), prefix)
-        )
-    elif user is not None:
-        connection.execute(
-            "DELETE FROM refusals WHERE user_id = ? AND NOT EXISTS "
-            "(SELECT 1 FROM sightings WHERE user_id = ?)",
-            (user, user),
-        )
-
-
-def _no_longer_used(library: Library, traces: Sequence[bytes]) -> list[bytes]:
-    """Leave out traces that photos which stay have too: a path below, an equal picture."""
-    kept = [path for (path,) in library.connection.execute("SELECT path FROM sightings")]
-    ids = [id_.encode() for (id_,) in library.connection.execute("SELECT id FROM photos")]
-    names = b"\0".join([*kept, *ids])
-    free = [trace for trace in dict.fromkeys(traces) if trace not in names]
-    query = "SELECT 1 FROM embeddings WHERE instr(vector, ?) LIMIT 1"
-    return [t for t in free if not library.connection.execute(query, (t,)).fetchall()]
+def _checkpoint(library: Library) -> bool:
+    """Move everything into the library file itself, unless somebody reads it for too long."""
+    with translated(library.path):
+        ((busy, _, _),) = library.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return not busy
 
 
 def _compact(library: Library) -> None:
     with translated(library.path):
-        library.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         library.connection.execute("VACUUM")
-        library.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if not _checkpoint(library):
+        raise LibraryError(
+            library.path,
+            "what you asked for is deleted, but another program began to read the library, so its "
+            "old bytes are not overwritten yet and there is no proof. Close that program; the next "
+            "`visuallens index` overwrites them.",
+        )
 
 
-def _search(path: Path, traces: Sequence[bytes]) -> int:
-    """Look for each trace in the bytes of the library's files; finding one is a LibraryError."""
-    for file in (path, *side_files(path)):
-        content = file.read_bytes() if file.exists() else b""
-        found = [trace for trace in traces if trace in content]
-        if found:
-            raise LibraryError(
-                path,
-                f"{len(found)} traces of what was forgotten are still in {file.name}. Delete the "
-                "library and index again what you want to keep.",
-            )
-    return len(traces)
+def _prove(library: Library, traces: set[bytes]) -> set[bytes]:
+    """Look for all traces in the bytes of the library's files, and return those that may stay."""
+    files = (library.path, *side_files(library.path))
+    found = find_traces(chain.from_iterable(read_pieces(file) for file in files), traces)
+    shared = find_traces(_kept(library), found) if found else set()
+    if left := len(found - shared):
+        raise LibraryError(
+            library.path,
+            f"{left} traces of what was forgotten are still in the library's bytes. Delete the "
+            "library and index again what you want to keep.",
+        )
+    return shared
+
+
+def _kept(library: Library) -> Iterator[bytes]:
+    """Give everything that stays and that a trace could lie in."""
+    for query in (
+        "SELECT path FROM sightings",
+        "SELECT CAST(path AS BLOB) FROM refusals",
+        "SELECT CAST(id AS BLOB) FROM photos",
+        "SELECT vector FROM embeddings",
+    ):
+        rows = library.connection.execute(query)
+        while some := rows.fetchmany(_ROWS_PER_PIECE):
+            yield b"\n".join([b"", *(value for (value,) in some), b""])
 
 
 def _count(connection: sqlite3.Connection, table: str) -> int:

@@ -21,16 +21,19 @@ from typing import Protocol
 from filelock import FileLock, Timeout
 
 from visuallens.augment.records import (
+    Known,
     Made,
     PhotoRecord,
     Sighting,
     drop_unseen_photos,
     forget_refusals,
+    has_unseen_photos,
     known_sightings,
     photos_read_by,
     save_moments,
     save_photos,
     save_refusals,
+    users_to_group,
 )
 from visuallens.augment.store import DuplicateCounts, Library
 from visuallens.config import Settings
@@ -109,7 +112,6 @@ class _Run:
     complete: tuple[set[str], ...] = ()
     indexed: int = 0
     unchanged: int = 0
-    changed_users: set[str] = field(default_factory=set)
     users: set[str] = field(default_factory=set)
     refused: list[Refusal] = field(default_factory=list)
     skipped: list[Refusal] = field(default_factory=list)
@@ -128,6 +130,7 @@ class _Opened:
     metadata: PhotoMetadata
     fingerprint: int
     inputs: tuple[FloatArray | None, ...]
+    placed_by_source: bool
 
 
 def index(
@@ -157,7 +160,8 @@ def index(
         LibraryBusyError: another run has been writing for ten minutes.
 
     Choice: a photo whose file is gone stays in the history, which outlives files; `forget` removes
-        it. A file that was refused is tried again, since a new package may read it.
+        it. A file that was refused is tried again, since a new package may read it. A date or
+        place that a source gives later replaces the known one; a caption made before stays.
     """
     start = time.perf_counter()
     run = _Run(library, readers, user_id, settings, progress)
@@ -229,13 +233,26 @@ def _plan(run: _Run, files: Iterable[File | Refusal]) -> list[File]:
             continue
         user = file.user_id or run.user_id
         run.users.add(user)
-        photo, size, modified = known.get((user, os.fsencode(file.path)), ("", -1, -1))
-        same = (size, modified) == (file.size_bytes, file.modified_ns)
-        if same and all(photo in complete for complete in run.complete):
+        found = known.get((user, os.fsencode(file.path)))
+        if (
+            found is not None
+            and _is_same(found, file)
+            and all(found.photo_id in complete for complete in run.complete)
+        ):
             run.unchanged += 1
         else:
             todo.append(file)
     return todo
+
+
+def _is_same(known: Known, file: File) -> bool:
+    """Tell whether neither the file nor what its source says of it has changed."""
+    if (known.size_bytes, known.modified_ns) != (file.size_bytes, file.modified_ns):
+        return False
+    if file.taken_at is not None and known.taken_at != file.taken_at.isoformat():
+        return False
+    place = file.location
+    return place is None or known.place == (place.latitude, place.longitude)
 
 
 def _open_all(run: _Run, todo: Sequence[File]) -> Iterator[_Opened]:
@@ -287,7 +304,8 @@ def _open(run: _Run, file: File) -> _Opened | Refusal:
     user = file.user_id or run.user_id
     sighting = Sighting(user, file.path, file.size_bytes, file.modified_ns)
     metadata = _with_news(photo, file)
-    return _Opened(sighting, photo.id, metadata, fingerprint(photo.image), inputs)
+    placed = file.location is not None
+    return _Opened(sighting, photo.id, metadata, fingerprint(photo.image), inputs, placed)
 
 
 def _with_news(photo: OpenedPhoto, file: File) -> PhotoMetadata:
@@ -326,6 +344,7 @@ def _read_and_save(run: _Run, batch: Sequence[_Opened]) -> None:
                 one.metadata,
                 one.fingerprint,
                 tuple(made.get(one.photo_id, ())),
+                one.placed_by_source,
             )
             for one in batch
         ],
@@ -334,7 +353,6 @@ def _read_and_save(run: _Run, batch: Sequence[_Opened]) -> None:
         complete.update(made)
     run.indexed += len(made)
     run.unchanged += len(batch) - len(made)
-    run.changed_users.update(one.sighting.user_id for one in batch)
     if run.progress is not None:
         run.progress.advance(len(batch))
 
@@ -353,14 +371,16 @@ def _read(
 
 
 def _finish(run: _Run, tried: Sequence[str]) -> None:
-    """Write refusals, drop photos whose file was overwritten, and group what belongs together."""
+    """Write refusals, drop photos whose file was overwritten, and group what belongs together.
+
+    What is left to do is read from the library, so that a run also ends what a killed one began.
+    """
     forget_refusals(run.library, run.user_id, tried)
     save_refusals(run.library, run.user_id, run.refused)
-    if not run.changed_users:
-        return
-    with run.library.transaction() as connection:
-        drop_unseen_photos(connection)
+    if has_unseen_photos(run.library):
+        with run.library.transaction() as connection:
+            drop_unseen_photos(connection)
     encoder = next((reader for reader in run.readers if reader.encodes), None)
-    for user in sorted(run.changed_users):
-        if encoder is not None:
+    if encoder is not None:
+        for user in sorted(users_to_group(run.library, encoder.id)):
             save_moments(run.library, user, encoder.id, run.settings.index)

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from visuallens import __version__
 from visuallens.augment.duplicates import burst_groups, find_moments, picture_groups
+from visuallens.augment.schema import translated
 from visuallens.augment.store import Library, signed, unsigned
 from visuallens.config import IndexSettings
 from visuallens.images import SAME_PICTURE_BITS
@@ -51,7 +53,7 @@ class PhotoRecord:
     """All that an index run learned about one file.
 
     Attributes:
-        metadata: None for a photo that the library knows already.
+        placed_by_source: the location is what the source says, so it replaces a known one.
     """
 
     photo_id: str
@@ -59,15 +61,34 @@ class PhotoRecord:
     metadata: PhotoMetadata
     fingerprint: int
     made: tuple[Made, ...]
+    placed_by_source: bool = False
 
 
-def known_sightings(library: Library) -> dict[tuple[str, bytes], tuple[str, int, int]]:
-    """Load which files are known: (user, path) to (photo id, size, modification time)."""
+class Known(NamedTuple):
+    """What the library knows of a file.
+
+    Attributes:
+        taken_at: ISO 8601, or None.
+        place: latitude and longitude, each may be None.
+    """
+
+    photo_id: str
+    size_bytes: int
+    modified_ns: int
+    taken_at: str | None
+    place: tuple[float | None, float | None]
+
+
+def known_sightings(library: Library) -> dict[tuple[str, bytes], Known]:
+    """Load which files are known, by (user, path)."""
     rows = library.connection.execute(
-        "SELECT s.user_id, s.path, p.id, s.size_bytes, s.modified_ns "
-        "FROM sightings s JOIN photos p ON p.number = s.photo"
+        "SELECT s.user_id, s.path, p.id, s.size_bytes, s.modified_ns, p.taken_at, p.latitude, "
+        "p.longitude FROM sightings s JOIN photos p ON p.number = s.photo"
     )
-    return {(user, path): (photo, size, time) for user, path, photo, size, time in rows}
+    return {
+        (user, path): Known(photo, size, time, taken_at, (latitude, longitude))
+        for user, path, photo, size, time, taken_at, latitude, longitude in rows
+    }
 
 
 def photos_read_by(library: Library, reader: PhotoReader) -> set[str]:
@@ -97,6 +118,7 @@ def save_photos(library: Library, records: Sequence[PhotoRecord]) -> None:
     with library.transaction() as connection:
         for record in records:
             number = _photo_number(connection, record)
+            _save_news(connection, record, number)
             _save_sighting(connection, record.sighting, number)
             for made in record.made:
                 _save_made(connection, number, made)
@@ -120,6 +142,20 @@ def forget_refusals(library: Library, user_id: str, paths: Iterable[str]) -> Non
             "DELETE FROM refusals WHERE user_id = ? AND path = ?",
             [(user_id, path) for path in paths],
         )
+
+
+def users_to_group(library: Library, model: str) -> set[str]:
+    """List the users with photos that have no moment yet, whichever run added them."""
+    with translated(library.path):
+        rows = library.connection.execute(_UNGROUPED_USERS, (model,)).fetchall()
+    return {user for (user,) in rows}
+
+
+def has_unseen_photos(library: Library) -> bool:
+    """Tell whether there are photos that no file shows any more."""
+    with translated(library.path):
+        ((found,),) = library.connection.execute(_HAS_UNSEEN).fetchall()
+    return bool(found)
 
 
 def drop_unseen_photos(connection: sqlite3.Connection) -> int:
@@ -187,7 +223,34 @@ def _photo_number(connection: sqlite3.Connection, record: PhotoRecord) -> int:
     return int(number)
 
 
+def _save_news(connection: sqlite3.Connection, record: PhotoRecord, number: int) -> None:
+    """Let what a source says about a known photo replace what was there."""
+    metadata, location = record.metadata, record.metadata.location
+    if metadata.taken_at is not None and metadata.date_source is DateSource.MANIFEST:
+        connection.execute(
+            "UPDATE photos SET taken_at = ?, taken_at_s = ?, date_source = ? WHERE number = ?",
+            (
+                metadata.taken_at.isoformat(),
+                metadata.taken_at_s,
+                metadata.date_source.value,
+                number,
+            ),
+        )
+    if location is not None and record.placed_by_source:
+        connection.execute(
+            "UPDATE photos SET latitude = ?, longitude = ? WHERE number = ?",
+            (location.latitude, location.longitude, number),
+        )
+
+
 def _save_sighting(connection: sqlite3.Connection, sighting: Sighting, number: int) -> None:
+    """Write where a photo was seen, and mark it as not yet grouped.
+
+    The missing moment is what tells a later run that this one was killed before it grouped.
+    """
+    connection.execute(
+        "DELETE FROM moments WHERE user_id = ? AND photo = ?", (sighting.user_id, number)
+    )
     connection.execute(
         "INSERT OR REPLACE INTO sightings VALUES (?, ?, ?, ?, ?)",
         (
@@ -224,16 +287,22 @@ def _save_made(connection: sqlite3.Connection, number: int, made: Made) -> None:
         )
 
 
-# Later news about a known photo (a manifest with better dates) replace what was there.
 _INSERT_PHOTO = """
 INSERT INTO photos (id, width_px, height_px, taken_at, taken_at_s, date_source, latitude,
                     longitude, fingerprint)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET
-    taken_at = excluded.taken_at, taken_at_s = excluded.taken_at_s,
-    date_source = excluded.date_source,
-    latitude = excluded.latitude, longitude = excluded.longitude
-WHERE excluded.date_source = 'manifest'
+ON CONFLICT (id) DO NOTHING
+"""
+_UNGROUPED_USERS = """
+SELECT DISTINCT s.user_id
+FROM sightings s JOIN embeddings e ON e.photo = s.photo
+LEFT JOIN moments m ON m.user_id = s.user_id AND m.photo = s.photo
+WHERE e.model = (SELECT number FROM models WHERE id = ?) AND m.photo IS NULL
+"""
+_HAS_UNSEEN = """
+SELECT EXISTS (
+    SELECT 1 FROM photos p WHERE NOT EXISTS (SELECT 1 FROM sightings s WHERE s.photo = p.number)
+)
 """
 _DATED_PHOTOS = """
 SELECT p.number, p.id, p.fingerprint, p.taken_at_s, p.date_source

@@ -10,8 +10,10 @@ import errno
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 from visuallens.errors import (
     LibraryBusyError,
@@ -23,11 +25,12 @@ from visuallens.errors import (
 )
 
 SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 30.0
 
 _APPLICATION_ID = 0x564C4E53  # "VLNS"
-_BUSY_TIMEOUT_S = 30.0
 # Three embeddings of 1,280 dimensions fit a page, so that loading them reads the file in order.
 _PAGE_BYTES = 16384
+_NO_HARD_LINKS = frozenset((errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
 
 _TABLES = """
 CREATE TABLE photos (
@@ -132,7 +135,7 @@ def translated(path: Path) -> Iterator[None]:
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
             raise LibraryReadOnlyError(path) from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise LibraryBusyError(path, _BUSY_TIMEOUT_S) from error
+            raise LibraryBusyError(path, BUSY_TIMEOUT_S) from error
         if code == sqlite3.SQLITE_NOTADB:
             raise LibraryVersionError(path, "unknown (not a library)", SCHEMA_VERSION) from error
         raise LibraryError(
@@ -155,15 +158,29 @@ def _create(path: Path) -> None:
                     f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
                 )
                 connection.close()
-            with suppress(FileExistsError):  # another run was faster, and its library is as good
-                path.hardlink_to(made)
+            _publish(made, path)
     except OSError as error:
         full = error.errno == errno.ENOSPC
         raise (LibraryFullError if full else LibraryReadOnlyError)(path) from error
 
 
+def _publish(made: Path, path: Path) -> None:
+    """Give a finished library its name, unless another run was faster: its own is as good."""
+    try:
+        path.hardlink_to(made)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        # Memory cards and some network drives. Of two runs, only one may move its file here.
+        with FileLock(path.with_name(path.name + ".lock")):
+            if not path.exists():
+                made.rename(path)
+
+
 def _open_writable(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -175,11 +192,13 @@ def _open_writable(path: Path) -> sqlite3.Connection:
 def _open_readable(path: Path) -> sqlite3.Connection:
     """Open for reading; a folder that cannot be written has no room for SQLite's side files."""
     uri = path.absolute().as_uri()
-    connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
+    connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
     try:
         connection.execute("SELECT COUNT(*) FROM sqlite_schema")
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
         connection.close()
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise  # somebody is writing, so the file is anything but immutable
         connection = sqlite3.connect(f"{uri}?immutable=1", uri=True)
     connection.execute("PRAGMA mmap_size = 1073741824")
     return connection
