@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ def test_it_finds_what_searching_one_by_one_finds(
 ) -> None:
     traces = strangers | {content[start : start + size] for start, size in spans} - {b""}
     edges = [0, *sorted(cuts), len(content)]
-    pieces = [content[low:high] for low, high in zip(edges, edges[1:], strict=False)]
+    pieces = [content[low:high] for low, high in itertools.pairwise(edges)]
     assert find_traces(pieces, traces) == {trace for trace in traces if trace in content}
 
 
