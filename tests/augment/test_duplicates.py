@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from visuallens.augment import duplicates
 from visuallens.augment.duplicates import burst_groups, find_moments, picture_groups, repeated
 
 
@@ -19,7 +21,11 @@ def test_pictures_within_the_bits_are_the_same() -> None:
     assert groups_of(picture_groups(hashes, 0)) == [{0, 4}, {1}, {2}, {3}]
 
 
-def test_bands_find_what_comparing_all_pairs_finds() -> None:
+@pytest.mark.parametrize("most_pairs", [20, 1 << 21])
+def test_bands_find_what_comparing_all_pairs_finds(
+    monkeypatch: pytest.MonkeyPatch, most_pairs: int
+) -> None:
+    monkeypatch.setattr(duplicates, "_MOST_PAIRS", most_pairs)
     generator = np.random.default_rng(0)
     base = generator.integers(0, 2**63, 150, dtype=np.uint64)
     flips = np.uint64(1) << generator.integers(0, 64, (150, 6), dtype=np.uint64)

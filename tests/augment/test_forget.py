@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.augment.test_pipeline import content, run
+from tests.augment.test_store import record
 from visuallens.augment import forget as forget_module
 from visuallens.augment.forget import Receipt, forget
+from visuallens.augment.records import save_photos
 from visuallens.augment.store import Library
-from visuallens.errors import LibraryError, RequestError
+from visuallens.errors import LibraryBusyError, LibraryError, RequestError
 
 
 @pytest.fixture
@@ -93,3 +95,50 @@ def test_the_proof_fails_when_a_trace_is_left(
     monkeypatch.setattr(forget_module, "_compact", leaves_a_trace)
     with pytest.raises(LibraryError, match="traces of what was forgotten"):
         forgotten(library, photo=str(photo_folder / "0.jpg"))
+
+
+def test_every_photo_is_proven_gone(library: Path) -> None:
+    with Library.open(library, writable=True) as opened:
+        save_photos(opened, [record(number) for number in range(11, 511)])
+    receipt = forgotten(library, folder=Path("/photos"))
+    # Each record has its id, its path and its embedding, all different.
+    assert (len(receipt.photos), receipt.patterns_searched) == (500, 1500)
+
+
+def test_traces_that_others_need_are_left_out(library: Path, photo_folder: Path) -> None:
+    shutil.copy(photo_folder / "0.jpg", photo_folder / "0.jpg.jpg")
+    run(library, photo_folder, user="ann")
+    # What remains of 0.jpg: ann's photo, her path, and her path that begins with it.
+    assert forgotten(library, photo=str(photo_folder / "0.jpg"), user="me").patterns_searched == 0
+
+
+def test_the_refusals_of_others_stay(library: Path, photo_folder: Path) -> None:
+    run(library, photo_folder, user="ann")
+    forgotten(library, folder=photo_folder / "album", user="ann")
+    assert len(content(library)["refusals"]) == 1
+
+
+def test_a_refused_file_alone_can_be_forgotten(library: Path, photo_folder: Path) -> None:
+    broken = str(photo_folder / "album" / "broken.jpg")
+    receipt = forgotten(library, photo=broken)
+    assert (receipt.files, receipt.rows["refusals"], receipt.patterns_searched) == (0, 1, 1)
+    assert broken.encode() not in library.read_bytes()
+
+
+def test_a_beginning_shared_by_several_ids_is_not_guessed(library: Path) -> None:
+    with Library.open(library, writable=True) as opened:
+        save_photos(opened, [record(1), record(2)])
+    with pytest.raises(RequestError, match="2 photos have an id that begins with '00000000'"):
+        forgotten(library, photo="00000000")
+    assert len(content(library)["photos"]) == 8
+
+
+def test_nothing_is_deleted_while_somebody_reads(library: Path, photo_folder: Path) -> None:
+    with Library.open(library) as reading, Library.open(library, writable=True) as opened:
+        reading.connection.execute("BEGIN")
+        reading.status()
+        save_photos(opened, [record(1)])
+        opened.connection.execute("PRAGMA busy_timeout = 10")
+        with pytest.raises(LibraryBusyError):
+            forget(opened, photo=str(photo_folder / "0.jpg"))
+    assert len(content(library)["photos"]) == 7

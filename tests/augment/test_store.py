@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import sqlite3
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -8,10 +9,16 @@ import numpy as np
 import pytest
 
 from tests.augment.reader import ColourReader
+from visuallens.augment import schema
 from visuallens.augment.records import Made, PhotoRecord, Sighting, save_photos
 from visuallens.augment.schema import SCHEMA_VERSION
 from visuallens.augment.store import Library, signed, unsigned
-from visuallens.errors import LibraryError, LibraryMissingError, LibraryVersionError
+from visuallens.errors import (
+    LibraryError,
+    LibraryFullError,
+    LibraryMissingError,
+    LibraryVersionError,
+)
 from visuallens.models.base import Description
 from visuallens.types import DateSource, GeoPoint, PhotoMetadata
 
@@ -116,3 +123,38 @@ def test_a_damaged_library_says_what_to_do(library: Library) -> None:
     library.path.write_bytes(content)
     with pytest.raises(LibraryError, match="restore a copy"), Library.open(library.path) as opened:
         opened.history("me", MODEL)
+
+
+def test_a_disk_too_full_for_a_library_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "library.sqlite"
+    tables = schema._TABLES
+    monkeypatch.setattr(schema, "_TABLES", f"PRAGMA max_page_count = 3; {tables}")
+    with pytest.raises(LibraryFullError):
+        Library.open(path, create=True, writable=True)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    Library.open(path, create=True, writable=True).close()
+
+
+def test_a_drive_without_hard_links_can_hold_a_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    path = tmp_path / "library.sqlite"
+    with Library.open(path, create=True, writable=True) as opened:
+        save_photos(opened, [record(1)])
+    with Library.open(path) as opened:
+        assert opened.status().photos == 1
+
+
+def test_a_library_from_before_the_indexes_gets_them(library: Library) -> None:
+    library.connection.execute("DROP INDEX embeddings_by_photo")
+    library.close()
+    query = "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'embeddings_by_photo'"
+    with Library.open(library.path, writable=True) as opened:
+        assert opened.connection.execute(query).fetchone() == (1,)

@@ -91,6 +91,12 @@ CREATE TABLE moments (                -- photos of a user that belong together
     PRIMARY KEY (user_id, photo)
 ) WITHOUT ROWID;
 """
+# Deleting a photo asks every table that refers to it; without these, each asks all its rows.
+_INDEXES = """
+CREATE INDEX IF NOT EXISTS embeddings_by_photo ON embeddings(photo);
+CREATE INDEX IF NOT EXISTS augmentations_by_photo ON augmentations(photo);
+CREATE INDEX IF NOT EXISTS moments_by_photo ON moments(photo);
+"""
 
 
 def connect(path: Path, *, create: bool, writable: bool) -> sqlite3.Connection:
@@ -117,6 +123,8 @@ def connect(path: Path, *, create: bool, writable: bool) -> sqlite3.Connection:
         connection = _open_writable(path) if writable else _open_readable(path)
         try:
             _check(connection, path)
+            if writable:  # a library made before they existed gets them now
+                connection.executescript(_INDEXES)
         except BaseException:
             connection.close()
             raise
@@ -129,8 +137,10 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
+        detailed = getattr(error, "sqlite_errorcode", 0)
+        code = detailed & 0xFF
+        # The second: there is no room for the side file that readers and writers share.
+        if code == sqlite3.SQLITE_FULL or detailed == sqlite3.SQLITE_IOERR_SHMSIZE:
             raise LibraryFullError(path) from error
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
             raise LibraryReadOnlyError(path) from error
@@ -146,18 +156,25 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def _create(path: Path) -> None:
-    """Make an empty library beside the path and move it there, so that nobody sees half of one."""
+    """Make an empty library beside the path and move it there, so that nobody sees half of one.
+
+    It is made without a journal of its own: a journal that a full disk keeps SQLite from merging
+    when it closes would stay behind in the scratch folder, and with it half of the library.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as scratch:
             made = Path(scratch) / path.name
             with translated(path):
-                connection = _open_writable(made)
-                connection.executescript(
-                    f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};"
-                    f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-                )
-                connection.close()
+                connection = sqlite3.connect(made, isolation_level=None)
+                try:
+                    connection.executescript(
+                        f"PRAGMA page_size = {_PAGE_BYTES}; PRAGMA journal_mode = OFF;"
+                        f"BEGIN; {_TABLES} {_INDEXES} PRAGMA application_id = {_APPLICATION_ID};"
+                        f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                    )
+                finally:
+                    connection.close()
             _publish(made, path)
     except OSError as error:
         full = error.errno == errno.ENOSPC
@@ -181,7 +198,6 @@ def _publish(made: Path, path: Path) -> None:
 
 def _open_writable(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA secure_delete = ON")
