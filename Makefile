@@ -49,9 +49,9 @@ $(VENV)/.demo: pyproject.toml constraints.txt $(VENV)/.weights
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.weights
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[demo,dev]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[demo,dev,serve,train]"
 	touch $@
 
 $(VENV)/.perf: $(VENV)/.dev
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[demo,dev,perf]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[demo,dev,serve,train,perf]"
 	touch $@

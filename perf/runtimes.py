@@ -75,7 +75,7 @@ def _runners(network: EfficientNetLite2) -> Iterator[tuple[str, Runner]]:
             verbose=False,
         )
         converted = openvino.convert_model(
-            torch.jit.trace(network, example),  # type: ignore[no-untyped-call]
+            torch.jit.trace(network, example),
             example_input=example,
             input=[[-1, 3, 260, 260]],
         )

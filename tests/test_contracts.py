@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.models.toy_backbone import ToyBackbone
 from visuallens import registry
 from visuallens.rankers.base import Ranker, RankerResources
 from visuallens.sources.base import FoundFile, PhotoSource
@@ -55,7 +56,9 @@ def profile(request: RankingRequest) -> Profile:
 
 @pytest.fixture(params=registry.names("rankers"))
 def ranker(request: pytest.FixtureRequest) -> Ranker:
-    resources = RankerResources(profile, LengthEncoder(), LengthEncoder(), lambda _paths: {})
+    resources = RankerResources(
+        profile, LengthEncoder(), LengthEncoder(), lambda _paths: {}, backbone=ToyBackbone
+    )
     made: Ranker = registry.load("rankers", request.param)(resources)
     assert made.name == request.param
     return made

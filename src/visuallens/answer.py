@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from visuallens.profile.evidence import Standing
 from visuallens.profile.question import Understood
@@ -24,6 +24,8 @@ class Answer:
         standing: how strongly the photos speak about the question.
         profile: the photos and words that the answer rests on.
         timings_ms: milliseconds by step.
+        notes: what the reader should know of the ranking, in sentences.
+        counts: of what the ranker cut, repaired or missed.
     """
 
     understood: Understood
@@ -33,6 +35,8 @@ class Answer:
     standing: Standing
     profile: Profile
     timings_ms: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class StepClock:

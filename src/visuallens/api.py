@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -24,16 +24,16 @@ from visuallens.augment.pipeline import IndexReport, Progress
 from visuallens.augment.pipeline import index as index_files
 from visuallens.augment.store import Library, LibraryStatus
 from visuallens.config import Settings, load_settings
-from visuallens.errors import NothingIndexedError, SourceError
+from visuallens.errors import SourceError
 from visuallens.images import open_pixels
-from visuallens.models.base import PhotoModel
+from visuallens.models.backbone_reader import BackboneReader
+from visuallens.models.base import Backbone, PhotoModel, PhotoReader
 from visuallens.models.image_files import ImageFileEncoder
 from visuallens.places import read_places
 from visuallens.places.filter import around, category_counts, in_categories
 from visuallens.profile.builder import build_profile, draw
 from visuallens.profile.category import category_embedding, sample_images
-from visuallens.profile.evidence import NullDistribution, Standing
-from visuallens.profile.opened import OpenHistory, age_days
+from visuallens.profile.evidence import Standing
 from visuallens.profile.question import Understood, understand
 from visuallens.rankers.base import Ranker, RankerResources
 from visuallens.sources import open_source
@@ -44,17 +44,10 @@ from visuallens.types import (
     Profile,
     RankingRequest,
 )
+from visuallens.users import User, open_user
 
 LIBRARY_FILE = "library.sqlite"
 DEFAULT_USER = "me"
-
-
-@dataclass(frozen=True, slots=True)
-class _User:
-    """A user's history, opened, with its own null distribution."""
-
-    opened: OpenHistory
-    nulls: NullDistribution
 
 
 class VisualLens:
@@ -72,7 +65,8 @@ class VisualLens:
         self.settings = settings or load_settings()
         self.path = _library_file(library)
         self._library: Library | None = None
-        self._users: dict[str, _User] = {}
+        self._users: dict[str, User] = {}
+        self._drawn: Profile | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -91,6 +85,7 @@ class VisualLens:
             self._library.close()
         self._library = None
         self._users.clear()
+        self._drawn = None
 
     def index(
         self,
@@ -119,12 +114,12 @@ class VisualLens:
         # Absolute, with links as they are named: a library is asked from any folder.
         sources = [open_source(Path(os.path.abspath(path))) for path in paths]  # noqa: PTH100
         self.close()
-        self.model.load()
+        readers = self._readers()
         with Library.open(self.path, create=True, writable=True) as library:
             return index_files(
                 library,
                 (found for source in sources for found in source.find()),
-                [self.model],
+                readers,
                 user_id=user,
                 settings=self.settings,
                 progress=progress,
@@ -226,13 +221,18 @@ class VisualLens:
             standing,
             profile,
             clock.timings_ms,
+            ranking.notes,
+            ranking.counts,
         )
 
     def draw(self, profile: Profile) -> Profile:
         """Add the grid image to a profile; photos whose files are gone become grey cells."""
+        if self._drawn is not None and replace(self._drawn, image=None) == profile:
+            return self._drawn
         cell_px = -(-profile.image_side_px // profile.grid_side)
         max_pixels = self.settings.images.max_pixels
-        return draw(profile, lambda photo: open_pixels(photo.path, cell_px, max_pixels))
+        self._drawn = draw(profile, lambda photo: open_pixels(photo.path, cell_px, max_pixels))
+        return self._drawn
 
     def forget(
         self,
@@ -268,6 +268,14 @@ class VisualLens:
         )
         return model
 
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The backbone that the settings name; loaded when it is first used."""
+        backbone: Backbone = registry.load("backbones", self.settings.backbone.name)(
+            self.settings.backbone
+        )
+        return backbone
+
     def open_user(self, user: str = DEFAULT_USER) -> None:
         """Load a user's photos into memory, so that the first question is as fast as the next.
 
@@ -279,34 +287,23 @@ class VisualLens:
         """
         self._user(user)
 
+    def _readers(self) -> list[PhotoReader]:
+        """Load what reads photos: the model, and the backbone where it describes them."""
+        self.model.load()
+        if self.settings.index.describe_by == "model":
+            return [self.model]
+        return [self.model, BackboneReader(self.backbone)]
+
     def _open_library(self) -> Library:
         if self._library is None:
             self._library = Library.open(self.path)
         return self._library
 
-    def _user(self, user: str) -> _User:
+    def _user(self, user: str) -> User:
         if user not in self._users:
-            opened = self._open_history(user)
-            nulls = NullDistribution.of(
-                opened.embeddings, self.model.unrelated, self.settings.abstention.top_photos
-            )
-            self._users[user] = _User(opened, nulls)
+            library = self._open_library()
+            self._users[user] = open_user(library, user, self.model, self.settings)
         return self._users[user]
-
-    def _open_history(self, user: str) -> OpenHistory:
-        library, model = self._open_library(), self.model
-        stored = library.history(user, model.id)
-        if len(stored.history) == 0:
-            raise NothingIndexedError(user, library.users())
-        recency = self.settings.retrieval.half_life_days is not None
-        return OpenHistory(
-            history=stored.history,
-            embeddings=stored.embeddings,
-            moments=stored.moments,
-            age_days=age_days(stored.history.photos) if recency else None,
-            word_shares=library.word_shares(user, model.id, model.prompt_version),
-            describe=lambda ids: library.descriptions(ids, model.id, model.prompt_version),
-        )
 
     def _understand(
         self, question: str, places: Sequence[Candidate], category: str | None
@@ -348,6 +345,7 @@ class VisualLens:
             self._category_embedding(request),
             self.settings.retrieval,
             self.settings.profile,
+            seed=request.seed,
         )
 
     def _category_embedding(self, request: RankingRequest) -> FloatArray:
@@ -366,6 +364,9 @@ class VisualLens:
             texts=self.model,
             sentences=self.model.sentences,
             images=self._embed_images,
+            backbone=lambda: self.backbone,
+            draw=self.draw,
+            matching=self.settings.matching,
         )
         ranker: Ranker = registry.load("rankers", name or self.settings.ranker.name)(resources)
         return ranker

@@ -49,6 +49,8 @@ class IndexSettings(BaseModel):
     """Photos of one user taken within this time of the one before, and alike, are one moment."""
     burst_similarity: float = Field(default=0.8, ge=-1, le=1)
     """Cosine above which two photos taken within a burst are alike."""
+    describe_by: Literal["model", "backbone"] = "model"
+    """Who writes captions and aspect words: the model that encodes, or the backbone (§4.1)."""
     place_words: bool = True
     """Captions of photos with a position name the nearest town, looked up offline."""
 
@@ -63,6 +65,9 @@ class RetrievalSettings(BaseModel):
     category_images: int = Field(default=32, ge=1)
     """Candidate images averaged into the category embedding, drawn with the request's seed.
     Choice: the paper does not say how many."""
+    by_category: bool = True
+    """Table 3, Ret.: the photos nearest to the category. Without it, as many are drawn by chance.
+    Choice: the paper does not say which photos it took instead; the seed draws them."""
     half_life_days: float | None = Field(default=None, gt=0)
     """Optional recency: a photo this many days older than the newest counts half. Choice: off, the
     paper uses none."""
@@ -96,8 +101,79 @@ class RankerSettings(BaseModel):
     model_config = _FROZEN
 
     name: str = "similarity"
+    """A registered ranker."""
     max_candidates: int = Field(default=100, ge=2)
     """Source: appendix D, at most 100 candidates. With a position given, the nearest are kept."""
+
+
+class MatchingSettings(BaseModel):
+    """The ranker `visuallens`: candidate matching by a backbone (§4.2, appendix C and D)."""
+
+    model_config = _FROZEN
+
+    aspects: bool = True
+    """Table 3, Asp.: aspect words are part of the prompt."""
+    captions: bool = True
+    """Table 3, Cap.: numbered captions are part of the prompt."""
+    image: bool = True
+    """Table 3, Img.: the grid is shown, to backbones that see."""
+    style: Literal["fenced", "paper"] = "fenced"
+    """"paper" writes Figure 7 to the letter; "fenced" also marks what is data, so that text in a
+    photo, caption or description is not taken for an instruction. An adapter decides for itself."""
+    labels: Literal["auto", "new", "reserved", "letters"] = "auto"
+    """Which tokens name the candidates. "auto": those of the adapter, else letters, which a model
+    knows without training."""
+    shuffles: int = Field(default=1, ge=1, le=32)
+    """Scores are averaged over so many orders of the candidates."""
+    rounds: int = Field(default=2, ge=1, le=32)
+    """With more candidates than labels: how often each is seen in a window before the merge."""
+    max_tokens: int | None = Field(default=None, ge=256)
+    """Longest prompt; what is longer is cut by rule and reported. None: the backbone's own."""
+
+
+class ServerSettings(BaseModel):
+    """The backbone `server`: anything that speaks the OpenAI API."""
+
+    model_config = _FROZEN
+
+    url: str = "http://localhost:8000/v1"
+    dialect: Literal["auto", "vllm", "sglang", "llamacpp", "ollama", "openai"] = "auto"
+    api_key_variable: str = "VISUALLENS_API_KEY"
+    """Environment variable that holds the key; the key itself is never in a file."""
+    concurrency: int = Field(default=8, ge=1)
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    timeout_s: float = Field(default=120.0, gt=0)
+    retries: int = Field(default=5, ge=0)
+    price_in: float = Field(default=0.0, ge=0)
+    """Of a million tokens read, in any currency; for estimates and accounts."""
+    price_out: float = Field(default=0.0, ge=0)
+    """Of a million tokens written."""
+    cache: bool = True
+    """Answers are kept on this machine by request, so that a stopped run goes on for free."""
+
+
+class BackboneSettings(BaseModel):
+    """Which backbone captions, names aspects and matches, and how it runs."""
+
+    model_config = _FROZEN
+
+    name: str = "nano"
+    """A registered backbone; `visuallens models` lists them."""
+    model: str | None = None
+    """Model id or folder, if not the family's first checkpoint; for a server, its model name."""
+    revision: str | None = None
+    adapter: Path | None = None
+    """Folder of a trained adapter."""
+    device: str = "auto"
+    """"auto": the first GPU, else the CPU."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """"auto": bfloat16 on a GPU, float32 on a CPU, where bfloat16 is often slower."""
+    batch_size: int = Field(default=4, ge=1)
+    keep_prefix: bool = True
+    """Keep what was computed for the profile, so that further candidates cost less."""
+    allow_remote_code: bool = False
+    """Run code that comes with the weights; needs a pinned revision."""
+    server: ServerSettings = ServerSettings()
 
 
 class EmbeddedSettings(BaseModel):
@@ -137,6 +213,8 @@ class Settings(BaseSettings):
     profile: ProfileSettings = ProfileSettings()
     abstention: AbstentionSettings = AbstentionSettings()
     ranker: RankerSettings = RankerSettings()
+    matching: MatchingSettings = MatchingSettings()
+    backbone: BackboneSettings = BackboneSettings()
     embedded: EmbeddedSettings = EmbeddedSettings()
 
     @classmethod

@@ -13,6 +13,17 @@
     │   ├── LibraryReadOnlyError     it can be read but not written
     │   ├── LibraryFullError         the disk is full; what was committed is safe
     │   └── LibraryBusyError         another run is writing to it
+    ├── BackboneError            the model that captions, names aspects or matches
+    │   ├── WeightsMissingError      its weights are not on this machine
+    │   ├── AdapterError             an adapter does not fit its base model or label space
+    │   ├── RemoteCodeError          the model brings code of its own, which nobody has allowed
+    │   ├── ThinkingModelError       it thinks before it answers, and that cannot be switched off
+    │   ├── PromptTooLongError       a prompt does not fit, even after cutting
+    │   └── ServerError              a model server
+    │       ├── ServerUnreachableError   nobody answers at that address
+    │       ├── ServerBusyError          it keeps answering "too many requests" or fails
+    │       ├── ServerRefusedError       it refuses the request: key, model name or size
+    │       └── ServerAnswerError        its answer is incomplete or not what was asked for
     ├── RequestError             a question, category or candidate list cannot be answered
     └── NothingIndexedError      the user has no photos in this library
 
@@ -167,6 +178,109 @@ class LibraryBusyError(LibraryError):
             f"another run is still writing to this library (waited {waited_s:.0f} s). "
             "Let it finish and run the same command again.",
         )
+
+
+class BackboneError(VisualLensError):
+    """Something is wrong with a backbone; base of the errors below.
+
+    Attributes:
+        backbone: its name or model id.
+    """
+
+    def __init__(self, backbone: str, message: str) -> None:
+        self.backbone = backbone
+        super().__init__(f"{backbone}: {message}")
+
+
+class WeightsMissingError(BackboneError):
+    """The weights of a model are not on this machine."""
+
+    def __init__(self, backbone: str, looked_for: str, advice: str) -> None:
+        self.looked_for = looked_for
+        super().__init__(backbone, f"its weights are not on this machine ({looked_for}). {advice}")
+
+
+class AdapterError(BackboneError):
+    """An adapter does not fit the base model, tokenizer or label space it is loaded into."""
+
+    def __init__(self, backbone: str, folder: Path | str, problem: str, advice: str) -> None:
+        self.folder = str(folder)
+        self.problem = problem
+        super().__init__(
+            backbone, f"the adapter in {self.folder} cannot be used: {problem}. {advice}"
+        )
+
+
+class RemoteCodeError(BackboneError):
+    """The model needs code that comes with its weights, which must be allowed and pinned."""
+
+    def __init__(self, backbone: str, problem: str) -> None:
+        self.problem = problem
+        super().__init__(
+            backbone,
+            f"{problem}. This model runs code that comes with its weights. Read that code at one "
+            "revision, then allow exactly it: --set backbone.allow_remote_code=true "
+            "--set backbone.revision=COMMIT (40 hexadecimal digits).",
+        )
+
+
+class ThinkingModelError(BackboneError):
+    """The model thinks before it answers, so its first token is no label."""
+
+    def __init__(self, backbone: str, how_seen: str) -> None:
+        self.how_seen = how_seen
+        super().__init__(
+            backbone,
+            f"it thinks before it answers ({how_seen}), so its first token says nothing about the "
+            "candidates and captions would be thoughts. Choose its instruct edition.",
+        )
+
+
+class PromptTooLongError(BackboneError):
+    """A prompt does not fit the backbone."""
+
+    def __init__(self, backbone: str, tokens: int, max_tokens: int, advice: str) -> None:
+        self.tokens = tokens
+        self.max_tokens = max_tokens
+        super().__init__(
+            backbone, f"the prompt has {tokens:,} tokens, at most {max_tokens:,} fit. {advice}"
+        )
+
+
+class ServerError(BackboneError):
+    """A model server cannot be used; base of the errors below.
+
+    Attributes:
+        url: where the server is.
+    """
+
+    def __init__(self, backbone: str, url: str, message: str) -> None:
+        self.url = url
+        super().__init__(backbone, f"{url}: {message}")
+
+
+class ServerUnreachableError(ServerError):
+    """Nobody answers at the server's address, or not in time."""
+
+
+class ServerBusyError(ServerError):
+    """The server keeps refusing for load or failing, after all retries."""
+
+
+class ServerRefusedError(ServerError):
+    """The server refuses the request: its key, its model name or its size.
+
+    Attributes:
+        status: HTTP status.
+    """
+
+    def __init__(self, backbone: str, url: str, message: str, *, status: int) -> None:
+        self.status = status
+        super().__init__(backbone, url, message)
+
+
+class ServerAnswerError(ServerError):
+    """The server's answer is incomplete, or does not hold what was asked for."""
 
 
 class RequestError(VisualLensError):

@@ -21,8 +21,13 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "models": {
         "embedded": "visuallens.models.embedded:EmbeddedModel",
     },
+    "backbones": {
+        "causal": "visuallens.models.backbones.causal:load",
+        "nano": "visuallens.models.backbones.nano:load",
+    },
     "rankers": {
         "similarity": "visuallens.rankers.similarity:SimilarityRanker",
+        "visuallens": "visuallens.rankers.visuallens:VisualLensRanker",
         "random": "visuallens.rankers.baselines:RandomRanker",
         "rating": "visuallens.rankers.baselines:RatingRanker",
         "nearest": "visuallens.rankers.baselines:NearestRanker",
@@ -34,7 +39,7 @@ def names(kind: str) -> tuple[str, ...]:
     """List the known names of one kind, sorted.
 
     Args:
-        kind: "sources", "models" or "rankers".
+        kind: one of `BUILT_IN`.
 
     Returns:
         The names; nothing is imported.
@@ -46,7 +51,7 @@ def load(kind: str, name: str) -> Any:  # noqa: ANN401 - classes of many kinds, 
     """Import and return the object registered under a name.
 
     Args:
-        kind: "sources", "models" or "rankers".
+        kind: one of `BUILT_IN`.
         name: one of `names(kind)`.
 
     Returns:

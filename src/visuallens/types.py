@@ -5,7 +5,7 @@ Words follow the paper (§3, §4); the symbol is given where the paper has one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -274,8 +274,15 @@ class RankedCandidate:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The answer of a ranker: every candidate of the request, best first."""
+    """The answer of a ranker: every candidate of the request, best first.
+
+    Attributes:
+        notes: sentences that the reader of this ranking should know.
+        counts: of what was cut, repaired or missing, by name; nothing of it is silent.
+    """
 
     request_id: str
     ranker: str
     candidates: tuple[RankedCandidate, ...]
+    notes: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)

@@ -39,10 +39,9 @@ from visuallens.augment.store import DuplicateCounts, Library
 from visuallens.config import Settings
 from visuallens.errors import LibraryBusyError, LibraryReadOnlyError, PhotoError
 from visuallens.images import OpenedPhoto, display_path, fingerprint, open_photo
-from visuallens.models.base import PhotoReader
+from visuallens.models.base import PhotoReader, PreparedPhoto
 from visuallens.types import (
     DateSource,
-    FloatArray,
     GeoPoint,
     PhotoMetadata,
     Refusal,
@@ -129,7 +128,7 @@ class _Opened:
     photo_id: str
     metadata: PhotoMetadata
     fingerprint: int
-    inputs: tuple[FloatArray | None, ...]
+    inputs: tuple[PreparedPhoto | None, ...]
     placed_by_source: bool
 
 

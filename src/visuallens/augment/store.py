@@ -60,6 +60,14 @@ class LibraryStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Describer:
+    """Who wrote captions and aspect words: a model and a version of its prompt."""
+
+    model: str
+    prompt_version: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoredHistory:
     """A user's photos as one model sees them; photos that it has not read are left out.
 
@@ -169,6 +177,11 @@ class Library:
                     photo_id, model, prompt_version, refinement, caption, tuple(json.loads(words))
                 )
         return found
+
+    def describers(self, user_id: str) -> tuple[Describer, ...]:
+        """List who described photos of a user, the latest last."""
+        rows = self._all(_DESCRIBERS, (user_id,))
+        return tuple(Describer(model, prompt_version) for model, prompt_version in rows)
 
     def word_shares(self, user_id: str, model: str, prompt_version: str) -> Mapping[str, float]:
         """Compute which share of a user's photos has each aspect word, at round 0."""
@@ -307,6 +320,12 @@ _DESCRIPTIONS = """
 SELECT p.id, a.caption, a.aspect_words
 FROM augmentations a JOIN photos p ON p.number = a.photo JOIN models d ON d.number = a.model
 WHERE p.id IN ({marks}) AND d.id = ? AND a.prompt_version = ? AND a.round = ?
+"""
+_DESCRIBERS = """
+SELECT d.id, a.prompt_version
+FROM augmentations a JOIN models d ON d.number = a.model
+WHERE a.photo IN (SELECT photo FROM sightings WHERE user_id = ?)
+GROUP BY d.id, a.prompt_version ORDER BY MAX(a.made_at), d.id
 """
 _WORDS = """
 SELECT a.aspect_words, COUNT(*)

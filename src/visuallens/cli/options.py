@@ -43,6 +43,12 @@ def common(function: Command) -> Command:
     return function
 
 
+def backbone_overrides(backbone: str | None, adapter: Path | None = None) -> tuple[str, ...]:
+    """Turn --backbone and --adapter into settings; what was not given changes nothing."""
+    chosen = (("name", backbone), ("adapter", adapter))
+    return tuple(f"backbone.{key}={value}" for key, value in chosen if value is not None)
+
+
 # Any: JSON values.
 def print_json(record: dict[str, Any]) -> None:
     """Print one JSON object."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from visuallens.cli.options import Point, common, print_json
+from visuallens.cli.options import Point, backbone_overrides, common, print_json
 
 if TYPE_CHECKING:
     from visuallens.answer import Answer
@@ -30,7 +30,13 @@ _NAME_WIDTH = 34
 @click.option("--near", type=Point(), help="Where you are: keeps the nearest places.")
 @click.option("--within", "within_km", type=float, metavar="KM", help="Only this near.")
 @click.option("--top", default=10, show_default=True, help="How many places to print.")
-@click.option("--ranker", help="similarity, random, rating or nearest. [default: similarity]")
+@click.option(
+    "--ranker", help="similarity, visuallens, random, rating or nearest. [default: similarity]"
+)
+@click.option("--backbone", help="For the ranker visuallens; see: visuallens models")
+@click.option(
+    "--adapter", type=click.Path(path_type=Path), help="Folder of a trained adapter for it."
+)
 @click.option("--anyway", is_flag=True, help="Rank even if the photos say nothing about it.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the grid image.")
 @click.option("--no-grid", is_flag=True, help="Draw no grid image.")
@@ -43,6 +49,8 @@ def command(
     within_km: float | None,
     top: int,
     ranker: str | None,
+    backbone: str | None,
+    adapter: Path | None,
     anyway: bool,
     out: Path | None,
     no_grid: bool,
@@ -57,7 +65,10 @@ def command(
     from visuallens.config import load_settings
     from visuallens.places import candidates_named
 
-    with VisualLens(library, settings=load_settings(config, overrides)) as lens:
+    if backbone or adapter:
+        ranker = ranker or "visuallens"
+    chosen = backbone_overrides(backbone, adapter)
+    with VisualLens(library, settings=load_settings(config, (*overrides, *chosen))) as lens:
         answer = lens.recommend(
             question,
             candidates_named(candidates),
@@ -99,6 +110,8 @@ def as_record(answer: Answer, top: int, grid: Path | None) -> dict[str, object]:
         "message": answer.message,
         "candidates": [_candidate_record(ranked) for ranked in answer.candidates[:top]],
         "ranked": len(answer.candidates),
+        "notes": list(answer.notes),
+        "counts": dict(answer.counts),
         "p_value": round(answer.standing.p_value, 4),
         "grid": None if grid is None else str(grid),
         "timings_ms": {name: round(ms, 2) for name, ms in answer.timings_ms.items()},
@@ -110,6 +123,9 @@ def as_text(answer: Answer, top: int, grid: Path | None) -> str:
     lines = [*textwrap.wrap(answer.message, 96), ""]
     if answer.abstained:
         return "\n".join([*lines[:-1], "Add --anyway to rank the places all the same."])
+    lines += [line for note in answer.notes for line in textwrap.wrap(note, 96)]
+    if answer.notes:
+        lines.append("")
     lines.append(f"{'#':>3}  {'score':>5}  {'place':{_NAME_WIDTH}}  why")
     lines += [_line(ranked) for ranked in answer.candidates[:top]]
     hidden = len(answer.candidates) - top

@@ -1,17 +1,23 @@
 """What a model must offer to take part: Protocols only, no behaviour.
 
-Source: §4.1 (image encoding, caption generation, aspect word generation).
+Source: §4.1 (image encoding, caption generation, aspect word generation); §4.2 and appendix D
+(candidate matching by the first output token).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
+from numpy.typing import NDArray
 from PIL import Image
 
+from visuallens.models.label_space import LabelKind, LabelSpace
 from visuallens.types import FloatArray, PhotoMetadata
+
+PreparedPhoto = NDArray[Any]  # Any: pixels as integers or floats, as the model takes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +68,19 @@ class PhotoReader(Protocol):
     @property
     def describes(self) -> bool: ...
 
-    def prepare(self, image: Image.Image) -> FloatArray:
-        """Turn one photo into the network's input; called from several threads.
+    def prepare(self, image: Image.Image) -> PreparedPhoto:
+        """Turn one photo into the model's input; called from several threads.
 
         Args:
             image: RGB, upright.
 
         Returns:
-            Float32 array of the same shape for every photo.
+            An array.
         """
         ...
 
     def read(
-        self, inputs: Sequence[FloatArray], metadata: Sequence[PhotoMetadata]
+        self, inputs: Sequence[PreparedPhoto], metadata: Sequence[PhotoMetadata]
     ) -> PhotoReadings:
         """Read a batch of prepared photos.
 
@@ -99,6 +105,145 @@ class TextEncoder(Protocol):
 
         Returns:
             (texts, dim) float32, unit-length rows; (0, dim) for no texts.
+        """
+        ...
+
+
+class ImageEncoder(Protocol):
+    """Embeds images."""
+
+    def encode_images(self, images: Sequence[Image.Image]) -> FloatArray:
+        """Embed images.
+
+        Args:
+            images: RGB, upright.
+
+        Returns:
+            (images, dim) float32, unit-length rows; (0, dim) for no images.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PromptImage:
+    """One image of a prompt.
+
+    Attributes:
+        image: RGB.
+        grid_side: d when it is a grid of d x d photos, 1 when it is one photo.
+    """
+
+    image: Image.Image
+    grid_side: int = 1
+
+    @property
+    def digest(self) -> str:
+        """Digest of its pixels, to tell whether it was seen before."""
+        digest = hashlib.sha256(self.image.tobytes())
+        digest.update(repr((self.image.size, self.grid_side)).encode())
+        return digest.hexdigest()
+
+
+class Backbone(Protocol):
+    """One model that captions, names aspect words and matches candidates (theta in the paper).
+
+    Attributes:
+        name: as registered.
+        id: model id and revision, as `id@revision`.
+        sees: it takes images; one that does not ignores them.
+        stays_here: nothing that it is shown leaves this machine.
+        is_matcher: it was trained to match candidates; without it, it answers unprepared.
+        scores: "logits" when `score_labels` works; "permutation" when only `generate` does and
+            the order of the candidates must be asked for in words.
+        max_tokens: longest prompt that it can read, image included.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def sees(self) -> bool: ...
+    @property
+    def stays_here(self) -> bool: ...
+    @property
+    def is_matcher(self) -> bool: ...
+    @property
+    def scores(self) -> Literal["logits", "permutation"]: ...
+    @property
+    def max_tokens(self) -> int: ...
+
+    def label_space(self, kind: LabelKind | Literal["auto"] = "auto") -> LabelSpace:
+        """Give the labels that name candidates.
+
+        Args:
+            kind: "auto" is the adapter's own, else letters.
+
+        Returns:
+            The label space; `score_labels` takes no other.
+
+        Raises:
+            BackboneError: this backbone has no labels of that kind.
+        """
+        ...
+
+    def count_tokens(self, prompts: Sequence[str], *, image: bool) -> list[int]:
+        """Count the tokens of prompts as the backbone reads them.
+
+        Args:
+            prompts: texts.
+            image: one image is shown with each.
+
+        Returns:
+            One count per prompt; servers without a tokenizer estimate from above.
+        """
+        ...
+
+    def generate(
+        self,
+        images: Sequence[PromptImage | None],
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int = 64,
+    ) -> list[str]:
+        """Answer prompts greedily.
+
+        Args:
+            images: one per prompt, or None where there is none.
+            prompts: one text each.
+            max_new_tokens: longest answer.
+
+        Returns:
+            One answer per prompt, without the prompt.
+
+        Raises:
+            PromptTooLongError: a prompt does not fit.
+            ServerError: a server cannot answer.
+        """
+        ...
+
+    def score_labels(
+        self,
+        images: Sequence[PromptImage | None],
+        prompts: Sequence[str],
+        label_space: LabelSpace,
+    ) -> FloatArray:
+        """Give the log-probability of each label as the first token of the answer.
+
+        Args:
+            images: one per prompt, or None where there is none.
+            prompts: one text each, ending where the answer begins.
+            label_space: from this backbone.
+
+        Returns:
+            (prompts, labels) float32 natural log-probabilities over the whole vocabulary; NaN
+            where a server did not say (it is below all that it said).
+
+        Raises:
+            PromptTooLongError: a prompt does not fit.
+            ServerError: a server cannot answer.
+
+        Source: appendix D, the probability of only those tokens in the first output token.
         """
         ...
 

@@ -88,7 +88,7 @@ def _build() -> nn.Module:
     from transformers.utils import logging as transformers_logging
 
     # The strict load below says what matters.
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()
     folder = minilm_folder()
     config = BertConfig.from_pretrained(folder, attn_implementation="eager")
     bert = BertModel(config, add_pooling_layer=False)

@@ -101,7 +101,7 @@ def _convert(network: nn.Module, example: Sequence[Array], folder: Path) -> None
     tensors = tuple(torch.from_numpy(array) for array in example)
     with torch.inference_mode(), tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         model = openvino.convert_model(
-            torch.jit.trace(network, tensors, check_trace=False),  # type: ignore[no-untyped-call]
+            torch.jit.trace(network, tensors, check_trace=False),
             example_input=tensors,
             input=shapes,
         )

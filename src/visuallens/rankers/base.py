@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
+from visuallens.config import MatchingSettings
 from visuallens.errors import RequestError
-from visuallens.models.base import TextEncoder
+from visuallens.models.base import Backbone, TextEncoder
 from visuallens.types import (
     Candidate,
     Evidence,
@@ -42,12 +43,18 @@ class RankerResources:
         texts: embeds texts in the space of the photos.
         sentences: embeds texts among texts.
         images: embeds candidate images in the space of the photos.
+        backbone: opens the backbone; heavy the first time, None where there is none.
+        draw: adds the grid image to a profile.
+        matching: how the backbone is asked.
     """
 
     profile: ProfileSource
     texts: TextEncoder
     sentences: TextEncoder
     images: ImageEmbedder
+    backbone: Callable[[], Backbone] | None = None
+    draw: Callable[[Profile], Profile] | None = None
+    matching: MatchingSettings = field(default_factory=MatchingSettings)
 
 
 class Ranker(Protocol):

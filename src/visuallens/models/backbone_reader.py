@@ -1,0 +1,97 @@
+"""Captions and aspect words by a backbone: any `Backbone` as a `PhotoReader`.
+
+Source: §4.1, caption generation (at most 30 words) and aspect word generation (by the backbone).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from visuallens.errors import BackboneError
+from visuallens.models.base import (
+    Backbone,
+    Description,
+    PhotoReadings,
+    PreparedPhoto,
+    PromptImage,
+)
+from visuallens.prompts import (
+    PROMPT_VERSION,
+    aspect_prompt,
+    caption_prompt,
+    parse_aspect_words,
+    parse_caption,
+)
+from visuallens.types import PhotoMetadata
+
+_CAPTION_TOKENS = 64
+_ASPECT_TOKENS = 64
+
+
+class BackboneReader:
+    """Describes photos with two questions to a backbone; it does not encode.
+
+    Args:
+        backbone: that sees.
+        side_px: longer side at which photos are shown.
+
+    Raises:
+        BackboneError: the backbone reads text only.
+    """
+
+    prompt_version = PROMPT_VERSION
+    encodes = False
+    describes = True
+
+    def __init__(self, backbone: Backbone, side_px: int = 896) -> None:
+        if not backbone.sees:
+            raise BackboneError(
+                backbone.name,
+                "it reads text only and cannot describe photos. Choose another: visuallens models",
+            )
+        self._backbone = backbone
+        self.input_side_px = side_px
+
+    @property
+    def id(self) -> str:
+        """Id of the backbone."""
+        return self._backbone.id
+
+    @property
+    def cost(self) -> float:
+        """What a server has charged so far, in its own currency; 0 on this machine."""
+        usage = getattr(self._backbone, "usage", None)
+        return float(usage.cost) if usage is not None else 0.0
+
+    def prepare(self, image: Image.Image) -> PreparedPhoto:
+        """See `PhotoReader.prepare`.
+
+        Args:
+            image: RGB, upright.
+
+        Returns:
+            (height, width, 3) uint8, longer side at most `input_side_px`; without any metadata.
+        """
+        small = image.copy()
+        small.thumbnail((self.input_side_px, self.input_side_px), Image.Resampling.BICUBIC)
+        return np.asarray(small.convert("RGB"))
+
+    def read(
+        self, inputs: Sequence[PreparedPhoto], metadata: Sequence[PhotoMetadata]
+    ) -> PhotoReadings:
+        """See `PhotoReader.read`; what cannot be understood of an answer is left empty."""
+        del metadata  # a caption says what is to be seen, no date and no place
+        images = [PromptImage(Image.fromarray(pixels)) for pixels in inputs]
+        ask = self._backbone.generate
+        captions = ask(images, [caption_prompt()] * len(images), max_new_tokens=_CAPTION_TOKENS)
+        words = ask(images, [aspect_prompt()] * len(images), max_new_tokens=_ASPECT_TOKENS)
+        return PhotoReadings(
+            None,
+            tuple(
+                Description(parse_caption(caption), parse_aspect_words(listed))
+                for caption, listed in zip(captions, words, strict=True)
+            ),
+        )

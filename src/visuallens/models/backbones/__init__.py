@@ -1,0 +1,1 @@
+"""Backbones that run in this process: one file per family of architectures (§4, theta)."""

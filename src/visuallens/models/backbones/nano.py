@@ -1,0 +1,198 @@
+"""`nano`: our own small multimodal language model, from weights inside Python packages.
+
+EfficientNet-Lite2 → projector → SmolLM2-135M-Instruct. It makes the whole method, training
+included, real on a machine without GPU or network. Fresh from the packages its projector and label
+tokens are untrained: its answers are labelled so.
+
+Source: §4.2 and §5, with other weights than the paper's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from visuallens.config import BackboneSettings
+from visuallens.errors import BackboneError
+from visuallens.models.backbones.family import (
+    Checkpoint,
+    Inputs,
+    Parts,
+    Source,
+    pad_left,
+    render_chat,
+)
+from visuallens.models.backbones.local import LocalBackbone
+from visuallens.models.backbones.opening import open_backbone
+from visuallens.models.base import PromptImage
+from visuallens.models.runtime import cache_folder
+from visuallens.models.weights import smollm2_file
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+IMAGE_TOKEN = "<image>"  # noqa: S105 - not a secret
+
+_LAYOUT = "1"
+"""Changes whenever the prepared folder would."""
+
+
+class Nano:
+    """See `Family`."""
+
+    name = "nano"
+    checkpoints = (Checkpoint("packaged", 0.14e9, "Apache-2.0", 260, 8_192),)
+    sees = True
+    keeps_prefix = True
+    lora_targets = r"model\.layers\..*\.(q|k|v|o|gate|up|down)_proj"
+    trained_with_lora = ("projector",)
+
+    def load(self, source: Source, dtype: torch.dtype) -> Parts:
+        """See `Family.load`."""
+        from transformers import PreTrainedTokenizerFast
+
+        from visuallens.models.backbones.nano_model import NanoForConditionalGeneration
+        from visuallens.models.backbones.nano_vision import NanoVision
+
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(source.folder)
+        model = NanoForConditionalGeneration.from_pretrained(
+            source.folder, dtype=dtype, use_safetensors=True
+        )
+        return Parts(source, model, tokenizer, NanoVision(), model.config.image_token_id)
+
+    def encode(
+        self, parts: Parts, images: Sequence[PromptImage | None], prompts: Sequence[str]
+    ) -> Inputs:
+        """See `Family.encode`; `image_features` is (image tokens, 1280) float32."""
+        import torch
+
+        rows = [
+            self._ids(parts, image, prompt) for image, prompt in zip(images, prompts, strict=True)
+        ]
+        inputs = pad_left(rows, pad_id=0)
+        shown = [image for image in images if image is not None]
+        if shown:
+            inputs["image_features"] = torch.from_numpy(parts.image_processor(shown))
+        return inputs
+
+    def training_inputs(self, parts: Parts, inputs: Inputs) -> Inputs:
+        """See `Family.training_inputs`; nothing is needed."""
+        del parts
+        return inputs
+
+    def answer_start(self, parts: Parts) -> str:
+        """See `Family.answer_start`."""
+        return render_chat(parts.tokenizer, "Answer:")
+
+    def _ids(self, parts: Parts, image: PromptImage | None, prompt: str) -> list[int]:
+        pieces = 0 if image is None else parts.image_processor.pieces(image)
+        before = f"{IMAGE_TOKEN * pieces}\n" if pieces else ""
+        rendered = render_chat(parts.tokenizer, before + prompt)
+        ids: list[int] = parts.tokenizer.encode(rendered, add_special_tokens=False)
+        if ids.count(parts.image_token_id or -1) != pieces:
+            raise BackboneError(self.name, f"a prompt must not contain {IMAGE_TOKEN}.")
+        return ids
+
+
+def load(settings: BackboneSettings) -> LocalBackbone:
+    """Load `nano` from the packages, or from a folder such as a merged model.
+
+    Args:
+        settings: `model` is a folder, or None for the packaged weights.
+
+    Returns:
+        The backbone; see `open_backbone` for what can go wrong.
+    """
+    return open_backbone(Nano(), settings, None if settings.model else packaged())
+
+
+def packaged() -> Source:
+    """Prepare the packaged weights once, and find them afterwards.
+
+    Returns:
+        A folder in the cache, with safetensors.
+
+    Raises:
+        MissingPackageError: the weights' package is not installed.
+
+    Choice: reading the GGUF file takes fifteen seconds, reading what was prepared a tenth of one.
+    """
+    file = smollm2_file()
+    key = hashlib.sha256(f"{file.name} {file.stat().st_size} {_LAYOUT}".encode()).hexdigest()[:12]
+    folder = cache_folder() / f"nano-{key}"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            logger.info("Preparing nano for this machine; only the first run does this.")
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                prepare(file, Path(scratch) / "nano")
+                shutil.move(Path(scratch) / "nano", folder)
+    return Source(folder, f"nano@{key}", Nano.checkpoints[0])
+
+
+def prepare(file: Path, folder: Path) -> None:
+    """Turn the GGUF file into a model folder, with image and label tokens and a projector.
+
+    Args:
+        file: of SmolLM2-135M-Instruct.
+        folder: is written.
+    """
+    import torch
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    with torch.inference_mode():
+        language = LlamaForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=torch.float32
+        )
+    build(language.config.to_dict(), language.state_dict(), tokenizer, folder)
+
+
+# Any: configuration values, and a Hugging Face tokenizer.
+def build(
+    config: dict[str, Any],
+    weights: dict[str, torch.Tensor],
+    tokenizer: Any,  # noqa: ANN401
+    folder: Path,
+) -> None:
+    """Write a model folder from a Llama's parts.
+
+    Args:
+        config: of the language model.
+        weights: its state.
+        tokenizer: gets the image token and the label tokens.
+        folder: is written.
+    """
+    from tokenizers import AddedToken
+
+    from visuallens.models.backbones.adapters import add_label_tokens
+    from visuallens.models.backbones.nano_model import (
+        NanoConfig,
+        NanoForConditionalGeneration,
+        fit_scale,
+    )
+
+    token = AddedToken(IMAGE_TOKEN, special=True, normalized=False)
+    tokenizer.add_tokens([token], special_tokens=True)
+    kept = {
+        name: value
+        for name, value in config.items()
+        if name not in ("quantization_config", "architectures", "model_type", "_name_or_path")
+    }
+    nano = NanoConfig(**kept, image_token_id=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+    model = NanoForConditionalGeneration(nano)
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    if unexpected or any(not name.startswith("projector.") for name in missing):
+        raise BackboneError("nano", f"its weight file is not SmolLM2's: {unexpected or missing}.")
+    fit_scale(model)
+    add_label_tokens(Parts(Source(folder, "nano", Nano.checkpoints[0]), model, tokenizer))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,52 @@
+"""From settings to a running backbone: find the weights, load them, attach the adapter."""
+
+from __future__ import annotations
+
+import logging
+
+from visuallens.config import BackboneSettings
+from visuallens.errors import WeightsMissingError
+from visuallens.models.backbones.family import Family, Source
+from visuallens.models.backbones.loading import find_source, pick_device, pick_dtype
+from visuallens.models.backbones.local import LocalBackbone
+
+logger = logging.getLogger(__name__)
+
+
+def open_backbone(
+    family: Family, settings: BackboneSettings, source: Source | None = None
+) -> LocalBackbone:
+    """Load a backbone of a family.
+
+    Args:
+        family: knows its weights and inputs.
+        settings: model, revision, adapter, device, number format.
+        source: where the weights are, if not where the settings say.
+
+    Returns:
+        The backbone in evaluation mode, with its adapter.
+
+    Raises:
+        WeightsMissingError: the weights are not on this machine, or incomplete.
+        RemoteCodeError: they bring code that is not allowed.
+        ThinkingModelError: the model thinks before it answers.
+        AdapterError: the adapter does not fit.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    from visuallens.models.backbones.adapters import attach_adapter, merged_labels
+
+    transformers_logging.disable_progress_bar()
+    source = source or find_source(family, settings)
+    device = pick_device(family.name, settings.device)
+    try:
+        parts = family.load(source, pick_dtype(settings.dtype, device))
+    except OSError as error:
+        problem = f"{source.folder} is incomplete: {error}"
+        advice = f"Fetch it again with: visuallens models pull {family.name}"
+        raise WeightsMissingError(source.id, problem, advice) from error
+    parts.model.to(device).eval()
+    backbone = LocalBackbone(family, parts, settings, merged_labels(source.folder, parts))
+    if settings.adapter is not None:
+        attach_adapter(backbone, settings.adapter)
+    return backbone
