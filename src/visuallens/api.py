@@ -5,7 +5,6 @@ This is what the command line and any service call. Source: §4, the whole infer
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -18,13 +17,13 @@ from platformdirs import user_data_path
 
 from visuallens import registry
 from visuallens.answer import Answer, StepClock, abstention
+from visuallens.augment.base import Estimate, IndexReport, Progress
+from visuallens.augment.estimate import estimate as estimate_files
 from visuallens.augment.forget import Receipt
 from visuallens.augment.forget import forget as forget_photos
-from visuallens.augment.pipeline import IndexReport, Progress
 from visuallens.augment.pipeline import index as index_files
 from visuallens.augment.store import Library, LibraryStatus
 from visuallens.config import Settings, load_settings
-from visuallens.errors import SourceError
 from visuallens.images import open_pixels
 from visuallens.models.backbone_reader import BackboneReader
 from visuallens.models.base import Backbone, PhotoModel, PhotoReader
@@ -36,7 +35,7 @@ from visuallens.profile.category import category_embedding, sample_images
 from visuallens.profile.evidence import Standing
 from visuallens.profile.question import Understood, understand
 from visuallens.rankers.base import Ranker, RankerResources
-from visuallens.sources import open_source
+from visuallens.sources import find_files
 from visuallens.types import (
     Candidate,
     FloatArray,
@@ -108,22 +107,39 @@ class VisualLens:
             SourceError: a folder or manifest cannot be read at all.
             LibraryError: the library cannot be written.
         """
-        paths = [photos] if isinstance(photos, (str, Path)) else list(photos)
-        if not paths:
-            raise SourceError("photos", "no folder was given", "Name at least one.")
-        # Absolute, with links as they are named: a library is asked from any folder.
-        sources = [open_source(Path(os.path.abspath(path))) for path in paths]  # noqa: PTH100
+        files = find_files(photos)
         self.close()
         readers = self._readers()
         with Library.open(self.path, create=True, writable=True) as library:
             return index_files(
                 library,
-                (found for source in sources for found in source.find()),
+                files,
                 readers,
                 user_id=user,
                 settings=self.settings,
                 progress=progress,
             )
+
+    def estimate(
+        self, photos: Path | str | Sequence[Path | str], *, user: str = DEFAULT_USER
+    ) -> Estimate:
+        """Say what `index` would take for these photos, by reading four of them.
+
+        Args:
+            photos: as for `index`.
+            user: as for `index`.
+
+        Returns:
+            Time and cost; the library stays as it is.
+
+        Raises:
+            SourceError: a folder or manifest cannot be read at all.
+        """
+        files = find_files(photos)
+        self.close()
+        readers = self._readers()
+        with Library.open(self.path, create=True) as library:
+            return estimate_files(library, files, readers, user_id=user, settings=self.settings)
 
     def status(self) -> LibraryStatus:
         """Count what the library holds.

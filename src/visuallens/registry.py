@@ -22,8 +22,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "embedded": "visuallens.models.embedded:EmbeddedModel",
     },
     "backbones": {
-        "causal": "visuallens.models.backbones.causal:load",
-        "nano": "visuallens.models.backbones.nano:load",
+        "causal": "visuallens.models.backbones.causal:causal",
+        "nano": "visuallens.models.backbones.nano:nano",
+        "server": "visuallens.models.server.backbone:load",
     },
     "rankers": {
         "similarity": "visuallens.rankers.similarity:SimilarityRanker",

@@ -17,7 +17,8 @@ from filelock import FileLock
 from PIL import Image
 
 from tests.augment.reader import ColourReader
-from visuallens.augment.pipeline import IndexReport, index, index_lock
+from visuallens.augment.base import IndexReport
+from visuallens.augment.pipeline import index, index_lock
 from visuallens.augment.store import Library
 from visuallens.config import Settings
 from visuallens.errors import LibraryBusyError, LibraryFullError, LibraryReadOnlyError

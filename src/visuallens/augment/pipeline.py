@@ -14,12 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from filelock import FileLock, Timeout
 
+from visuallens.augment.base import Estimate, File, IndexReport, Progress
 from visuallens.augment.records import (
     Known,
     Made,
@@ -42,7 +41,6 @@ from visuallens.images import OpenedPhoto, display_path, fingerprint, open_photo
 from visuallens.models.base import PhotoReader, PreparedPhoto
 from visuallens.types import (
     DateSource,
-    GeoPoint,
     PhotoMetadata,
     Refusal,
     RefusalReason,
@@ -52,51 +50,7 @@ logger = logging.getLogger(__name__)
 
 _LOOK_AHEAD_BATCHES = 2
 _PATIENCE_S = 600.0
-
-
-class File(Protocol):
-    """A file that may be a photo, with what its source knows of it."""
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def size_bytes(self) -> int: ...
-    @property
-    def modified_ns(self) -> int: ...
-    @property
-    def user_id(self) -> str | None: ...
-    @property
-    def taken_at(self) -> datetime | None: ...
-    @property
-    def location(self) -> GeoPoint | None: ...
-
-
-class Progress(Protocol):
-    """Is told how a run is going."""
-
-    def total(self, count: int) -> None: ...
-    def advance(self, count: int) -> None: ...
-    def note(self, text: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class IndexReport:
-    """What an index run did.
-
-    Attributes:
-        indexed: photos that were added, or completed for a new model.
-        unchanged: files that were known already, moved ones included.
-        duplicates: of the users of this run, in the whole library.
-        refused: files that cannot be read as photos.
-        skipped: files that are not photos by their name.
-    """
-
-    indexed: int
-    unchanged: int
-    duplicates: DuplicateCounts
-    refused: tuple[Refusal, ...]
-    skipped: tuple[Refusal, ...]
-    seconds: float
+_LONG_RUN_S = 60.0
 
 
 @dataclass(slots=True)
@@ -109,6 +63,7 @@ class _Run:
     settings: Settings
     progress: Progress | None
     complete: tuple[set[str], ...] = ()
+    announced: bool = False
     indexed: int = 0
     unchanged: int = 0
     users: set[str] = field(default_factory=set)
@@ -171,6 +126,7 @@ def index(
             progress.total(len(todo))
         for batch in _batches(run, _open_all(run, todo)):
             _read_and_save(run, batch)
+            _announce(run, len(batch), len(todo), time.perf_counter() - start)
         _finish(run, [display_path(file.path) for file in todo])
         counts = [library.duplicates(user) for user in sorted(run.users)]
     return IndexReport(
@@ -185,6 +141,20 @@ def index(
         skipped=tuple(run.skipped),
         seconds=time.perf_counter() - start,
     )
+
+
+def unread_files(
+    library: Library,
+    files: Iterable[File | Refusal],
+    readers: Sequence[PhotoReader],
+    *,
+    user_id: str,
+    settings: Settings,
+) -> list[File]:
+    """List the files that an index run would open; see `index` for the arguments."""
+    run = _Run(library, readers, user_id, settings, None)
+    run.complete = tuple(photos_read_by(library, reader) for reader in readers)
+    return _plan(run, files)
 
 
 @contextmanager
@@ -354,6 +324,17 @@ def _read_and_save(run: _Run, batch: Sequence[_Opened]) -> None:
     run.unchanged += len(batch) - len(made)
     if run.progress is not None:
         run.progress.advance(len(batch))
+
+
+def _announce(run: _Run, batch: int, todo: int, seconds: float) -> None:
+    """Say after the first batch how long the rest will take, and what it will cost."""
+    if run.progress is None or run.announced:
+        return
+    run.announced = True
+    share = (todo - batch) / batch
+    cost = sum(getattr(reader, "cost", 0.0) for reader in run.readers) * share
+    if seconds * share > _LONG_RUN_S or cost > 0:
+        run.progress.note(str(Estimate(todo - batch, seconds * share, cost)))
 
 
 def _read(

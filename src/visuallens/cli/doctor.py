@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from visuallens.cli.options import common, print_json
+from visuallens.cli.options import backbone_overrides, common, print_json
 
 if TYPE_CHECKING:
     from visuallens.api import VisualLens
@@ -26,6 +27,7 @@ DEFAULT_USER = "me"
 
 _REPEATS = 3
 _BATCH = 8
+_RANKED = 50
 _PHOTOS = 48
 _PHOTO_SIDE_PX = (1024, 768)
 
@@ -44,9 +46,13 @@ class Check:
 
 @click.command()
 @click.option("--photos", type=int, default=10_000, show_default=True, help="Estimate for so many.")
+@click.option("--backbone", help="Check this one. [default: the settings', nano]")
+@click.option("--no-backbone", is_flag=True, help="Check everything but the backbone.")
 @common
 def command(
     photos: int,
+    backbone: str | None,
+    no_backbone: bool,
     library: Path | None,
     user: str,
     config: Path | None,
@@ -54,11 +60,13 @@ def command(
     as_json: bool,
 ) -> None:
     """Run every stage on drawn photos, time it, and estimate a whole library."""
+    from visuallens.augment.base import Estimate
     from visuallens.config import load_settings
 
     del library, user  # a library of its own, thrown away afterwards
+    overrides = (*overrides, *backbone_overrides(backbone))
     with tempfile.TemporaryDirectory(prefix="visuallens-") as scratch:
-        checks, rate = _run(Path(scratch), config, overrides)
+        checks, rate = _run(Path(scratch), config, overrides, with_backbone=not no_backbone)
     settings = load_settings(config, overrides)
     estimate_s = photos / rate
     if as_json:
@@ -67,6 +75,8 @@ def command(
                 "ok": True,
                 "machine": f"{platform.machine()}, {os.cpu_count()} cores",
                 "model": settings.index.model,
+                "backbone": None if no_backbone else settings.backbone.name,
+                "memory_mb": round(_peak_memory_mb()),
                 "stages": [
                     {"stage": check.stage, "ms": round(check.milliseconds, 3)} for check in checks
                 ],
@@ -77,13 +87,13 @@ def command(
         return
     for check in checks:
         click.echo(f"ok  {check.stage:22} {check.milliseconds:9.1f} ms")
-    click.echo(
-        f"\nIndexing runs at {rate:.0f} photos/s here: {photos:,} photos take about "
-        f"{_duration(estimate_s)}."
-    )
+    click.echo(f"\nPeak memory {_peak_memory_mb():,.0f} MB.")
+    click.echo(f"Indexing runs at {rate:.0f} photos/s here: {Estimate(photos, estimate_s)}")
 
 
-def _run(scratch: Path, config: Path | None, overrides: Sequence[str]) -> tuple[list[Check], float]:
+def _run(
+    scratch: Path, config: Path | None, overrides: Sequence[str], *, with_backbone: bool
+) -> tuple[list[Check], float]:
     """Run every stage once for real; any error is the diagnosis and ends the run."""
     from visuallens.api import VisualLens
     from visuallens.config import load_settings
@@ -117,9 +127,49 @@ def _run(scratch: Path, config: Path | None, overrides: Sequence[str]) -> tuple[
         checks += [
             _timed(f"rank {len(places)} places", lambda: _ask(lens, places)),
             _timed("draw the grid", lambda: lens.draw(lens.profile("a museum"))),
-            _once("forget and prove it", lambda: lens.forget(user=DEFAULT_USER)),
         ]
+        if with_backbone:
+            checks += _backbone_checks(lens, places)
+        checks.append(_once("forget and prove it", lambda: lens.forget(user=DEFAULT_USER)))
     return checks, report.indexed / report.seconds
+
+
+def _backbone_checks(lens: VisualLens, places: Sequence[Candidate]) -> list[Check]:
+    """Load the backbone, let it write, and let it rank: first anew, then with its profile kept."""
+    from visuallens.models.base import PromptImage
+    from visuallens.prompts import caption_prompt
+
+    backbone = _once("load the backbone", lambda: lens.backbone)
+    some, others = places[:_RANKED], places[_RANKED : 2 * _RANKED]
+    if lens.backbone.sees:
+        profile = lens.draw(lens.profile("a museum"))
+        shown = None if profile.image is None else PromptImage(profile.image, profile.grid_side)
+    else:
+        shown = None
+    return [
+        backbone,
+        _once(
+            "caption by it",
+            lambda: lens.backbone.generate([shown], [caption_prompt()], max_new_tokens=24),
+        ),
+        _once(f"rank {len(some)} places by it", lambda: _ask_backbone(lens, some)),
+        _once(f"rank {len(others)} others", lambda: _ask_backbone(lens, others)),
+    ]
+
+
+def _ask_backbone(lens: VisualLens, places: Sequence[Candidate]) -> None:
+    lens.recommend("a museum", _of_one_kind(places), ranker="visuallens", anyway=True)
+
+
+def _of_one_kind(places: Sequence[Candidate]) -> list[Candidate]:
+    return [replace(place, categories=("museum",)) for place in places]
+
+
+def _peak_memory_mb() -> float:
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def _load(
@@ -157,11 +207,3 @@ def _draw_photos(folder: Path) -> Path:
         picture = Image.fromarray(coarse).resize(_PHOTO_SIDE_PX, Image.Resampling.BICUBIC)
         picture.save(folder / f"{number:02}.jpg", quality=90)
     return folder
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from visuallens.cli.options import common, print_json
+from visuallens.cli.options import backbone_overrides, common, print_json
 
 if TYPE_CHECKING:
-    from visuallens.augment.pipeline import IndexReport
+    from visuallens.augment.base import Estimate, IndexReport
     from visuallens.types import Refusal
 
 _SHOWN_PER_REASON = 5
@@ -21,9 +21,13 @@ _SHOWN_PER_REASON = 5
 
 @click.command()
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--backbone", help="Let this backbone write captions and aspect words.")
+@click.option("--estimate", is_flag=True, help="Only say how long it would take.")
 @common
 def command(
     photos: tuple[Path, ...],
+    backbone: str | None,
+    estimate: bool,
     library: Path | None,
     user: str,
     config: Path | None,
@@ -38,17 +42,29 @@ def command(
     from visuallens.cli.progress import Bar
     from visuallens.config import load_settings
 
+    if backbone:
+        overrides = (*overrides, *backbone_overrides(backbone), "index.describe_by=backbone")
+    lens = VisualLens(library, settings=load_settings(config, overrides))
+    if estimate:
+        print_estimate(lens.estimate(photos, user=user), as_json)
+        return
     bar = Bar()
     try:
-        report = VisualLens(library, settings=load_settings(config, overrides)).index(
-            photos, user=user, progress=bar
-        )
+        report = lens.index(photos, user=user, progress=bar)
     finally:
         bar.close()
     if as_json:
         print_json(as_record(report))
     else:
         click.echo(as_text(report))
+
+
+def print_estimate(found: Estimate, as_json: bool) -> None:
+    """Print what a run would take."""
+    if as_json:
+        print_json(asdict(found))
+    else:
+        click.echo(str(found))
 
 
 def as_record(report: IndexReport) -> dict[str, object]:

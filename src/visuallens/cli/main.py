@@ -13,11 +13,13 @@ import click
 
 from visuallens import __version__
 from visuallens.errors import (
+    BackboneError,
     LibraryError,
     MissingPackageError,
     NothingIndexedError,
     PlacesError,
     RequestError,
+    ServerError,
     SettingsError,
     SourceError,
     UnknownNameError,
@@ -30,6 +32,8 @@ COMMANDS = {
     "recommend": ("visuallens.cli.recommend", "Answer a question with a ranked list of places."),
     "profile": ("visuallens.cli.profile", "Save what the photos say about a question."),
     "forget": ("visuallens.cli.forget", "Delete photos, a folder or a user, and prove it."),
+    "models": ("visuallens.cli.models", "List the backbones and fetch their weights."),
+    "parity": ("visuallens.cli.parity", "Ask two backbones the same and compare."),
     "doctor": ("visuallens.cli.doctor", "Check and time every stage on this machine."),
     "demo": ("visuallens.cli.demo", "Index sample photos and ask three questions."),
 }
@@ -43,6 +47,8 @@ EXIT_CODES: tuple[tuple[type[VisualLensError], int], ...] = (
     (RequestError, 6),
     (NothingIndexedError, 7),
     (MissingPackageError, 8),
+    (ServerError, 10),
+    (BackboneError, 9),
     (VisualLensError, 1),
 )
 """Exit code of each error; the first class that fits decides. 0 is success, an abstention too."""

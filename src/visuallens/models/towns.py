@@ -24,6 +24,20 @@ def nearest_town(location: GeoPoint | None) -> str | None:
     return _lookup(round(location.latitude, 2), round(location.longitude, 2))
 
 
+def without_town(caption: str, location: GeoPoint | None) -> str:
+    """Take the town that was read off a photo's position out of its caption.
+
+    Args:
+        caption: a town stands at its end, if at all.
+        location: of the photo.
+
+    Returns:
+        The caption, for those who must not learn where the photo was taken.
+    """
+    town = nearest_town(location)
+    return caption.removesuffix(town).rstrip(", ") if town else caption
+
+
 # Positions are rounded to about one kilometre, so a holiday's photos share a handful of look-ups.
 @lru_cache(maxsize=4096)
 def _lookup(latitude: float, longitude: float) -> str:

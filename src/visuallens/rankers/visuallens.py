@@ -18,6 +18,7 @@ from visuallens.config import MatchingSettings
 from visuallens.errors import RequestError
 from visuallens.models.base import Backbone, PromptImage
 from visuallens.models.label_space import MOST_LABELS, LabelSpace
+from visuallens.models.towns import without_town
 from visuallens.prompts import (
     CandidateLine,
     matching_prompt,
@@ -27,7 +28,14 @@ from visuallens.prompts import (
 from visuallens.rankers.base import RankerResources, to_ranking
 from visuallens.rankers.fitting import Cut, first_that_fits
 from visuallens.rankers.windows import Window, rank_in_windows
-from visuallens.types import Candidate, FloatArray, Profile, Ranking, RankingRequest
+from visuallens.types import (
+    Candidate,
+    FloatArray,
+    Profile,
+    ProfileCell,
+    Ranking,
+    RankingRequest,
+)
 
 _TOKENS_PER_LABEL = 6
 
@@ -185,10 +193,16 @@ class _Asked:
         return write(
             self.request.question.category,
             self.profile.aspect_words if self.settings.aspects else (),
-            [(cell.number, cell.caption) for cell in captions if cell.caption],
+            [(cell.number, self._caption(cell)) for cell in captions if cell.caption],
             lines,
             style=self.settings.style,
         )
+
+    def _caption(self, cell: ProfileCell) -> str:
+        """Give a caption; where a photo was taken leaves this machine in none."""
+        if self.backbone.stays_here:
+            return cell.caption
+        return without_town(cell.caption, cell.photo.metadata.location)
 
     def _ask_labels(self, windows: Sequence[Window]) -> list[FloatArray]:
         """Score windows by the log-probabilities of their labels."""

@@ -7,15 +7,39 @@ source is one file beside these, one line in `visuallens.registry` and one test.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
 from visuallens import registry
+from visuallens.errors import SourceError
 from visuallens.sources.base import FoundFile, PhotoSource
+from visuallens.types import Refusal
 
-__all__ = ["FoundFile", "PhotoSource", "open_source"]
+__all__ = ["FoundFile", "PhotoSource", "find_files", "open_source"]
 
 _MANIFEST_SUFFIXES = frozenset((".jsonl", ".csv", ".parquet"))
+
+
+def find_files(photos: Path | str | Sequence[Path | str]) -> Iterator[FoundFile | Refusal]:
+    """Find the files of one or several sources.
+
+    Args:
+        photos: folders, photos or manifests.
+
+    Returns:
+        What the sources find, one after another.
+
+    Raises:
+        SourceError: nothing was named.
+    """
+    paths = [photos] if isinstance(photos, (str, Path)) else list(photos)
+    if not paths:
+        raise SourceError("photos", "no folder was given", "Name at least one.")
+    # Absolute, with links as they are named: a library is asked from any folder.
+    sources = [open_source(Path(os.path.abspath(path))) for path in paths]  # noqa: PTH100
+    return (found for source in sources for found in source.find())
 
 
 def open_source(path: Path) -> PhotoSource:

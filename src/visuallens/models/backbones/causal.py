@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from visuallens.config import BackboneSettings
 from visuallens.models.backbones.family import (
     Checkpoint,
     Inputs,
@@ -19,8 +18,7 @@ from visuallens.models.backbones.family import (
     refuse_thinking,
     render_chat,
 )
-from visuallens.models.backbones.local import LocalBackbone
-from visuallens.models.backbones.opening import open_backbone
+from visuallens.models.backbones.opening import Opener
 from visuallens.models.base import PromptImage
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ class Causal:
     """See `Family`: any causal language model that transformers knows."""
 
     name = "causal"
-    checkpoints = (
+    checkpoints: tuple[Checkpoint, ...] = (
         Checkpoint("meta-llama/Llama-3.1-8B-Instruct", 8.03e9, _LLAMA, 0, 16_384, gated=True),
         Checkpoint("meta-llama/Llama-3.1-70B-Instruct", 70.6e9, _LLAMA, 0, 16_384, gated=True),
         Checkpoint("Qwen/Qwen3-4B-Instruct-2507", 4.02e9, "Apache-2.0", 0, 16_384),
@@ -78,6 +76,5 @@ class Causal:
         return render_chat(parts.tokenizer, "Answer:")
 
 
-def load(settings: BackboneSettings) -> LocalBackbone:
-    """Load the backbone that the settings name; see `open_backbone`."""
-    return open_backbone(Causal(), settings)
+causal = Opener(Causal())
+"""What is registered."""

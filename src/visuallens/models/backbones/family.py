@@ -198,7 +198,8 @@ def render_chat(tokenizer: Any, prompt: str, *, image: bool | None = None) -> st
         return prompt
     content: list[Mapping[str, str]] | str = prompt
     if image is not None:
-        content = [{"type": "image"}] * image + [{"type": "text", "text": prompt}]
+        shown = [{"type": "image"}] if image else []
+        content = [*shown, {"type": "text", "text": prompt}]
     rendered: str = tokenizer.apply_chat_template(
         [{"role": "user", "content": content}],
         tokenize=False,

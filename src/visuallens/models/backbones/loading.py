@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from visuallens.config import BackboneSettings
 from visuallens.errors import BackboneError, RemoteCodeError, WeightsMissingError
-from visuallens.models.backbones.family import Checkpoint, Family, Source
+from visuallens.models.backbones.family import Family, Source
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +51,50 @@ def find_source(family: Family, settings: BackboneSettings) -> Source:
     if Path(name).expanduser().is_dir():
         name = folder.name  # a folder may move, so its place is no part of what it is
     return Source(folder, f"{name}@{_revision(folder)}", checkpoint, remote)
+
+
+def pull(family: Family, settings: BackboneSettings) -> Path:
+    """Fetch a model from the hub into its local cache.
+
+    Args:
+        family: decides the model where the settings name none.
+        settings: `model`, `revision`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        WeightsMissingError: the hub cannot be reached, or has no such model for you.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    name = settings.model or family.checkpoints[0].model
+    checkpoint = next((c for c in family.checkpoints if c.model == name), family.checkpoints[0])
+    wanted = [*WANTED_FILES, "*.py"] if checkpoint.remote_code else list(WANTED_FILES)
+    cause: Exception
+    try:
+        return Path(snapshot_download(name, revision=settings.revision, allow_patterns=wanted))
+    except OfflineModeIsEnabled as error:
+        problem, advice, cause = "the hub is switched off", "Unset HF_HUB_OFFLINE.", error
+    except GatedRepoError as error:
+        problem = "the hub gives it to those who accepted its licence"
+        advice, cause = f"Accept it on the page of {name}, then: hf auth login", error
+    except RepositoryNotFoundError as error:
+        problem, advice, cause = "the hub has no such model", "Check --model.", error
+    # The hub's client answers lost connections, full disks and wrong revisions with many classes.
+    except (OSError, ValueError, RuntimeError) as error:
+        problem, advice, cause = str(error).splitlines()[0], "Check the connection.", error
+    raise WeightsMissingError(name, problem, advice) from cause
+
+
+def is_here(family: Family, model: str) -> bool:
+    """Tell whether the weights of a model are in the hub's local cache."""
+    try:
+        _cached(family, model, None)
+    except WeightsMissingError:
+        return False
+    return True
 
 
 def _check_remote_code(name: str, settings: BackboneSettings) -> None:
@@ -155,13 +199,3 @@ def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
     if wanted == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
-
-
-__all__ = [
-    "WANTED_FILES",
-    "Checkpoint",
-    "find_source",
-    "load_tokenizer",
-    "pick_device",
-    "pick_dtype",
-]

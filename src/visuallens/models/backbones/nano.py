@@ -23,14 +23,15 @@ from visuallens.config import BackboneSettings
 from visuallens.errors import BackboneError
 from visuallens.models.backbones.family import (
     Checkpoint,
+    Family,
     Inputs,
     Parts,
     Source,
     pad_left,
     render_chat,
 )
-from visuallens.models.backbones.local import LocalBackbone
-from visuallens.models.backbones.opening import open_backbone
+from visuallens.models.backbones.loading import find_source
+from visuallens.models.backbones.opening import Opener
 from visuallens.models.base import PromptImage
 from visuallens.models.runtime import cache_folder
 from visuallens.models.weights import smollm2_file
@@ -103,16 +104,9 @@ class Nano:
         return ids
 
 
-def load(settings: BackboneSettings) -> LocalBackbone:
-    """Load `nano` from the packages, or from a folder such as a merged model.
-
-    Args:
-        settings: `model` is a folder, or None for the packaged weights.
-
-    Returns:
-        The backbone; see `open_backbone` for what can go wrong.
-    """
-    return open_backbone(Nano(), settings, None if settings.model else packaged())
+def find(family: Family, settings: BackboneSettings) -> Source:
+    """Find the packaged weights, or a folder such as a merged model."""
+    return find_source(family, settings) if settings.model else packaged()
 
 
 def packaged() -> Source:
@@ -196,3 +190,7 @@ def build(
     add_label_tokens(Parts(Source(folder, "nano", Nano.checkpoints[0]), model, tokenizer))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+nano = Opener(Nano(), find)
+"""What is registered."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from visuallens.config import BackboneSettings
 from visuallens.errors import WeightsMissingError
@@ -13,6 +15,23 @@ from visuallens.models.backbones.local import LocalBackbone
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """What is registered for a family: call it with settings to load a backbone.
+
+    Attributes:
+        family: knows its weights and inputs, without loading anything.
+        find: where the weights are.
+    """
+
+    family: Family
+    find: Callable[[Family, BackboneSettings], Source] = find_source
+
+    def __call__(self, settings: BackboneSettings) -> LocalBackbone:
+        """See `open_backbone`."""
+        return open_backbone(self.family, settings, self.find(self.family, settings))
+
+
 def open_backbone(
     family: Family, settings: BackboneSettings, source: Source | None = None
 ) -> LocalBackbone:
@@ -20,15 +39,14 @@ def open_backbone(
 
     Args:
         family: knows its weights and inputs.
-        settings: model, revision, adapter, device, number format.
-        source: where the weights are, if not where the settings say.
+        settings: adapter, device, number format.
+        source: where the weights are.
 
     Returns:
         The backbone in evaluation mode, with its adapter.
 
     Raises:
         WeightsMissingError: the weights are not on this machine, or incomplete.
-        RemoteCodeError: they bring code that is not allowed.
         ThinkingModelError: the model thinks before it answers.
         AdapterError: the adapter does not fit.
     """

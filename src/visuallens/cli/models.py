@@ -1,0 +1,132 @@
+"""`visuallens models`: which backbones there are, what they need, and fetching them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from visuallens.cli.options import print_json
+
+if TYPE_CHECKING:
+    from visuallens.models.backbones.family import Family
+
+_ROW = "{name:14} {model:40} {size:>6} {memory:>8} {image:>6}  {licence:28} {needs}"
+
+
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> None:
+    """List the backbones: size, memory, licence, and what else each needs."""
+    if context.invoked_subcommand is not None:
+        return
+    records = _records()
+    if as_json:
+        print_json({"backbones": records})
+        return
+    click.echo(
+        _ROW.format(
+            name="backbone",
+            model="model",
+            size="size",
+            memory="memory",
+            image="image",
+            licence="licence",
+            needs="needs",
+        )
+    )
+    for record in records:
+        click.echo(_line(record))
+    click.echo(
+        "\nMemory is a rough figure for 16-bit weights. Fetch one with: visuallens models pull NAME"
+    )
+
+
+@command.command()
+@click.argument("name")
+@click.option("--model", help="Model id, if not the first of the family.")
+@click.option("--revision", help="Commit; needed where the model brings code of its own.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def pull(name: str, model: str | None, revision: str | None, as_json: bool) -> None:
+    """Fetch the weights of backbone NAME from the hub: safetensors and configuration only."""
+    from visuallens.config import BackboneSettings
+    from visuallens.models.backbones.loading import pull as fetch
+
+    family = _family(name)
+    if family is None or family.checkpoints[0].model == "packaged":
+        raise click.UsageError(f"There is nothing to fetch for {name!r}.")
+    folder = fetch(family, BackboneSettings(name=name, model=model, revision=revision))
+    if as_json:
+        print_json({"backbone": name, "folder": str(folder)})
+    else:
+        click.echo(f"Fetched to {folder}")
+
+
+def _family(name: str) -> Family | None:
+    from visuallens import registry
+
+    opener = registry.load("backbones", name)
+    family: Family | None = getattr(opener, "family", None)
+    return family
+
+
+def _records() -> list[dict[str, object]]:
+    from visuallens import registry
+
+    records: list[dict[str, object]] = []
+    for name in registry.names("backbones"):
+        family = _family(name)
+        if family is None:
+            records.append({"backbone": name, "model": "any server with the OpenAI API"})
+            continue
+        records += [_record(family, number) for number in range(len(family.checkpoints))]
+    return records
+
+
+def _record(family: Family, number: int) -> dict[str, object]:
+    from visuallens.models.backbones.loading import is_here
+
+    checkpoint = family.checkpoints[number]
+    packaged = checkpoint.model == "packaged"
+    return {
+        "backbone": family.name,
+        "model": checkpoint.model,
+        "default": number == 0,
+        "parameters": checkpoint.parameters,
+        "memory_gb": round(checkpoint.memory_gb, 1),
+        "image_side_px": checkpoint.image_side_px,
+        "max_tokens": checkpoint.max_tokens,
+        "licence": checkpoint.licence,
+        "gated": checkpoint.gated,
+        "remote_code": checkpoint.remote_code,
+        "here": packaged or is_here(family, checkpoint.model),
+    }
+
+
+def _line(record: dict[str, object]) -> str:
+    if "parameters" not in record:
+        return f"{record['backbone']!s:14} {record['model']}"
+    needs = [
+        word
+        for word, needed in (
+            ("nothing", record["here"]),
+            ("pull", not record["here"]),
+            ("consent on the hub", record["gated"]),
+            ("remote code", record["remote_code"]),
+        )
+        if needed
+    ]
+    return _ROW.format(
+        name=str(record["backbone"]) if record["default"] else "",
+        model=str(record["model"]),
+        size=_size(float(str(record["parameters"]))),
+        memory=f"{record['memory_gb']} GB",
+        image=f"{record['image_side_px']}px" if record["image_side_px"] else "text",
+        licence=str(record["licence"]),
+        needs=", ".join(needs),
+    ).rstrip()
+
+
+def _size(parameters: float) -> str:
+    return f"{parameters / 1e9:.1f}B" if parameters >= 1e9 else f"{parameters / 1e6:.0f}M"

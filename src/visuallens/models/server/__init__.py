@@ -1,0 +1,1 @@
+"""The backbone `server`: any model server that speaks the OpenAI API."""
