@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import abstention
+import backbones
 import encoders
 import matching
 import runtimes
@@ -112,6 +113,36 @@ def _sections(data: Path) -> Iterator[Section]:
         "Asking a library of 100,000 photos",
         "Synthetic embeddings of 1,280 dimensions, 100 places, ranker `similarity`.",
         speed.asking,
+    )
+    yield (
+        "The backbone nano: one question",
+        "64 of 400 Flickr8k photos with captions and aspect words, 50 places of London with their "
+        "one-line descriptions; medians of three processes. The library is open before; importing "
+        "PyTorch and transformers is part of loading.",
+        lambda: backbones.asking(data),
+    )
+    yield (
+        "What nano sees of a grid",
+        "A linear probe (ridge, fitted on 20 grids of the development half) tells the scene of each "
+        "cell from the piece that stands for it: 1,280 numbers from the grid read as one image of "
+        "260 px, pooled to 8 x 8, or from the cell alone, cut from the 896 px grid and enlarged to "
+        "260 px. Reading cell by cell is kept. The language model is not part of it.",
+        lambda: backbones.seeing(data, photos),
+    )
+    yield (
+        "Parity",
+        "`visuallens parity`: six prompts about London with 20 candidates and a drawn grid; "
+        "log-probabilities normalised over the candidates.",
+        backbones.agreeing,
+    )
+    yield (
+        "Attacks",
+        "An attack text in the description of one of 12 candidates, or on a photo and in its "
+        "caption; against a harmless text of the same length in the same place, which names the "
+        "candidate where the attack does. Ranks won are means over six requests; an untrained "
+        "nano ranks, whose order of alike candidates moves by a rank or two with any change of the "
+        "prompt.",
+        backbones.attacking,
     )
     yield "Starting", "Whole processes; seven runs each.", speed.starting
 

@@ -181,11 +181,7 @@ class LibraryBusyError(LibraryError):
 
 
 class BackboneError(VisualLensError):
-    """Something is wrong with a backbone; base of the errors below.
-
-    Attributes:
-        backbone: its name or model id.
-    """
+    """Something is wrong with a backbone, named by its name or model id; base of those below."""
 
     def __init__(self, backbone: str, message: str) -> None:
         self.backbone = backbone
@@ -248,11 +244,7 @@ class PromptTooLongError(BackboneError):
 
 
 class ServerError(BackboneError):
-    """A model server cannot be used; base of the errors below.
-
-    Attributes:
-        url: where the server is.
-    """
+    """A model server cannot be used; base of the errors below."""
 
     def __init__(self, backbone: str, url: str, message: str) -> None:
         self.url = url
@@ -268,11 +260,7 @@ class ServerBusyError(ServerError):
 
 
 class ServerRefusedError(ServerError):
-    """The server refuses the request: its key, its model name or its size.
-
-    Attributes:
-        status: HTTP status.
-    """
+    """The server refuses the request: its key, its model name or its size."""
 
     def __init__(self, backbone: str, url: str, message: str, *, status: int) -> None:
         self.status = status

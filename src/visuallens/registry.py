@@ -23,8 +23,16 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "backbones": {
         "causal": "visuallens.models.backbones.causal:causal",
+        "idefics3": "visuallens.models.backbones.idefics3:idefics3",
+        "llava-next": "visuallens.models.backbones.llava_next:llava_next",
+        "minicpm-v": "visuallens.models.backbones.minicpm_v:minicpm_v",
+        "minicpm-v-2.5": "visuallens.models.backbones.minicpm_v:minicpm_v_2_5",
         "nano": "visuallens.models.backbones.nano:nano",
+        "paligemma": "visuallens.models.backbones.paligemma:paligemma",
+        "qwen2.5-vl": "visuallens.models.backbones.qwen_vl:qwen2_5_vl",
+        "qwen3-vl": "visuallens.models.backbones.qwen_vl:qwen3_vl",
         "server": "visuallens.models.server.backbone:load",
+        "smolvlm": "visuallens.models.backbones.idefics3:smolvlm",
     },
     "rankers": {
         "similarity": "visuallens.rankers.similarity:SimilarityRanker",

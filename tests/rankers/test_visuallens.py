@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -47,14 +48,15 @@ def ranked(
     *places: Candidate,
     built: Profile | None = None,
     seed: int = 0,
-    **matching: object,
+    matching: Mapping[str, object] | None = None,
+    **also: object,
 ) -> Ranking:
     request = RankingRequest("r", QUESTION, VisualHistory("me", ()), places, seed=seed)
     made = replace(
         resources(profile() if built is None else built),
         backbone=lambda: backbone,
         draw=drawn,
-        matching=MatchingSettings.model_validate(matching),
+        matching=MatchingSettings.model_validate({**(matching or {}), **also}),
     )
     return VisualLensRanker(made).rank(request)
 
@@ -106,7 +108,7 @@ def test_the_prompt_holds_profile_and_candidates() -> None:
 )
 def test_each_representation_can_be_switched_off(switch: str, absent: str | None) -> None:
     backbone = ToyBackbone()
-    ranked(backbone, *candidates(2), **{switch: False})
+    ranked(backbone, *candidates(2), matching={switch: False})
     if absent is None:
         assert backbone.images == [None]
     else:

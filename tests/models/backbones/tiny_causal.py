@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
-
 from tests.models.backbones.tiny import byte_tokenizer, save
+from transformers import LlamaConfig, LlamaForCausalLM
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|start|>{{ message['role'] }}\n"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
-
 from tests.models.backbones.tiny import byte_tokenizer
 from tests.models.backbones.tiny_causal import TEMPLATE
+from transformers import LlamaConfig, LlamaForCausalLM
+
 from visuallens.models.backbones.nano import build
 
 

@@ -67,7 +67,7 @@ class NanoForConditionalGeneration(LlamaForCausalLM):
             image_features: (image tokens, 1280) float32, of all prompts in order; ignored when
                 `input_ids` has no image token, as after the first generated word.
             inputs_embeds: instead of `input_ids`.
-            arguments: passed on.
+            **arguments: passed on.
 
         Returns:
             The language model's output.

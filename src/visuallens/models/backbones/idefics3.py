@@ -1,0 +1,137 @@
+"""Idefics3 and SmolVLM: SigLIP with shuffled pixels in front of Llama 3 or SmolLM2.
+
+Source: beyond the paper; open models of 0.26 to 8.5 billion parameters that read grids.
+Source: https://huggingface.co/docs/transformers/model_doc/idefics3, .../model_doc/smolvlm, and the
+model cards of the checkpoints: the image comes before the text, in the checkpoint's chat template.
+The longer side is enlarged to four tiles; every tile, and the whole picture after them, is written
+as <fake_token_around_image>, its place (<row_1_col_1> ... <global-img>) and its image tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from visuallens.errors import BackboneError
+from visuallens.models.backbones.family import (
+    Checkpoint,
+    Inputs,
+    Parts,
+    Source,
+    pad_left,
+    render_chat,
+)
+from visuallens.models.backbones.loading import load_tokenizer
+from visuallens.models.backbones.opening import Opener
+from visuallens.models.base import PromptImage
+
+if TYPE_CHECKING:
+    import torch
+
+_IDEFICS3 = (Checkpoint("HuggingFaceM4/Idefics3-8B-Llama3", 8.46e9, "Apache-2.0", 1_456, 16_384),)
+_SMOLVLM = (
+    Checkpoint("HuggingFaceTB/SmolVLM-256M-Instruct", 0.26e9, "Apache-2.0", 2_048, 8_192),
+    Checkpoint("HuggingFaceTB/SmolVLM-500M-Instruct", 0.51e9, "Apache-2.0", 2_048, 8_192),
+    Checkpoint("HuggingFaceTB/SmolVLM2-2.2B-Instruct", 2.25e9, "Apache-2.0", 1_536, 8_192),
+)
+
+
+class Idefics3:
+    """See `Family`; two families of one architecture.
+
+    A square grid becomes 4 x 4 tiles and the whole picture, 17 images of 169 tokens (Idefics3), 64
+    (SmolVLM of 256M and 500M) or 81 (SmolVLM2).
+
+    Args:
+        name: as registered.
+        checkpoints: of this family.
+
+    Choice: SmolVLM is read with Idefics3's processor, which its smaller checkpoints name as
+        theirs. The one of SmolVLM2 writes images alike, but asks for packages that read videos.
+    """
+
+    sees = True
+    keeps_prefix = True
+    lora_targets = r".*text_model\.layers\..*\.(q|k|v|o|gate|up|down)_proj"
+    trained_with_lora: tuple[str, ...] = ()
+
+    def __init__(self, name: str, checkpoints: tuple[Checkpoint, ...]) -> None:
+        self.name = name
+        self.checkpoints = checkpoints
+
+    def load(self, source: Source, dtype: torch.dtype) -> Parts:
+        """See `Family.load`; a folder says itself which of the two its model is."""
+        from transformers import (
+            AutoModelForImageTextToText,
+            Idefics3ImageProcessorPil,
+            Idefics3Processor,
+            SmolVLMImageProcessorPil,
+        )
+
+        tokenizer = load_tokenizer(source.folder)
+        model = AutoModelForImageTextToText.from_pretrained(
+            source.folder, dtype=dtype, use_safetensors=True
+        )
+        smol = model.config.model_type == "smolvlm"
+        images = SmolVLMImageProcessorPil if smol else Idefics3ImageProcessorPil
+        processor = Idefics3Processor(
+            images.from_pretrained(source.folder),
+            tokenizer,
+            image_seq_len=model.model.image_seq_len,
+            chat_template=tokenizer.chat_template,
+        )
+        return Parts(source, model, tokenizer, processor, model.config.image_token_id)
+
+    def encode(
+        self, parts: Parts, images: Sequence[PromptImage | None], prompts: Sequence[str]
+    ) -> Inputs:
+        """See `Family.encode`; a prompt that contains the image token is refused.
+
+        `pixel_values` are (prompts, tiles, 3, side, side) float32, `pixel_attention_mask` (prompts,
+        tiles, side, side) int64.
+        """
+        import numpy as np
+        import torch
+
+        texts = [
+            self._render(parts, image, prompt)
+            for image, prompt in zip(images, prompts, strict=True)
+        ]
+        shown = [[image.image] for image in images if image is not None]
+        bos = parts.tokenizer.bos_token  # some templates write it, else the tokenizer adds it
+        read = parts.image_processor(
+            images=shown or None,
+            text=texts,
+            add_special_tokens=not (bos and texts[0].startswith(bos)),
+        )
+        inputs = pad_left(read["input_ids"], pad_id=0)
+        for name in ("pixel_values", "pixel_attention_mask") if shown else ():
+            inputs[name] = torch.from_numpy(np.asarray(read[name]))
+        return inputs
+
+    def training_inputs(self, parts: Parts, inputs: Inputs) -> Inputs:
+        """See `Family.training_inputs`; nothing is needed."""
+        del parts
+        return inputs
+
+    def answer_start(self, parts: Parts) -> str:
+        """See `Family.answer_start`."""
+        return render_chat(parts.tokenizer, "Answer:", image=False)
+
+    def _render(self, parts: Parts, image: PromptImage | None, prompt: str) -> str:
+        """Write a prompt with one placeholder for its image, which the processor expands."""
+        placeholder = parts.image_processor.image_token
+        rendered = render_chat(parts.tokenizer, prompt, image=image is not None)
+        if rendered.count(placeholder) != (image is not None):
+            raise BackboneError(
+                self.name,
+                f"a prompt must not contain {placeholder}, and its chat template must write it "
+                "once for an image.",
+            )
+        return rendered
+
+
+idefics3 = Opener(Idefics3("idefics3", _IDEFICS3))
+"""What is registered."""
+smolvlm = Opener(Idefics3("smolvlm", _SMOLVLM))
+"""What is registered."""
