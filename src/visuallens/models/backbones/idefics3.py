@@ -12,17 +12,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from visuallens.errors import BackboneError
 from visuallens.models.backbones.family import (
     Checkpoint,
     Inputs,
     Parts,
     Source,
-    pad_left,
     render_chat,
 )
 from visuallens.models.backbones.loading import load_tokenizer
 from visuallens.models.backbones.opening import Opener
+from visuallens.models.backbones.processors import read_by_processor
 from visuallens.models.base import PromptImage
 
 if TYPE_CHECKING:
@@ -93,19 +92,8 @@ class Idefics3:
         import numpy as np
         import torch
 
-        texts = [
-            self._render(parts, image, prompt)
-            for image, prompt in zip(images, prompts, strict=True)
-        ]
-        shown = [[image.image] for image in images if image is not None]
-        bos = parts.tokenizer.bos_token  # some templates write it, else the tokenizer adds it
-        read = parts.image_processor(
-            images=shown or None,
-            text=texts,
-            add_special_tokens=not (bos and texts[0].startswith(bos)),
-        )
-        inputs = pad_left(read["input_ids"], pad_id=0)
-        for name in ("pixel_values", "pixel_attention_mask") if shown else ():
+        inputs, read = read_by_processor(parts, self.name, images, prompts)
+        for name in read.keys() & {"pixel_values", "pixel_attention_mask"}:
             inputs[name] = torch.from_numpy(np.asarray(read[name]))
         return inputs
 
@@ -117,18 +105,6 @@ class Idefics3:
     def answer_start(self, parts: Parts) -> str:
         """See `Family.answer_start`."""
         return render_chat(parts.tokenizer, "Answer:", image=False)
-
-    def _render(self, parts: Parts, image: PromptImage | None, prompt: str) -> str:
-        """Write a prompt with one placeholder for its image, which the processor expands."""
-        placeholder = parts.image_processor.image_token
-        rendered = render_chat(parts.tokenizer, prompt, image=image is not None)
-        if rendered.count(placeholder) != (image is not None):
-            raise BackboneError(
-                self.name,
-                f"a prompt must not contain {placeholder}, and its chat template must write it "
-                "once for an image.",
-            )
-        return rendered
 
 
 idefics3 = Opener(Idefics3("idefics3", _IDEFICS3))

@@ -88,19 +88,10 @@ class MiniCPMV:
     def encode(
         self, parts: Parts, images: Sequence[PromptImage | None], prompts: Sequence[str]
     ) -> Inputs:
-        """See `Family.encode`.
+        """See `Family.encode`; the image comes before the text and a new line between them.
 
-        Args:
-            parts: as loaded.
-            images: one per prompt, or None; all or none of one call.
-            prompts: plain text.
-
-        Returns:
-            Beside the text, with images: `pixel_values` (1, 3, patch side, columns) float32 and
-            `target_sizes` (slices, 2) int32, rows and columns of patches; and for 4.7
-            `position_ids` (3, prompts, tokens) int64.
-
-        Source: the image comes before the text and a new line between them.
+        Images give `pixel_values` (1, 3, patch side, columns) float32 and `target_sizes` (slices,
+        2) int32, rows and columns of patches; 4.7 also `position_ids` (3, prompts, tokens) int64.
         """
         shown = [image.image for image in images if image is not None]
         looks: Inputs = {}
@@ -162,19 +153,7 @@ class MiniCPMV25:
     trained_with_lora: tuple[str, ...] = ()
 
     def load(self, source: Source, dtype: torch.dtype) -> Parts:
-        """See `Family.load`.
-
-        Args:
-            source: where and what; its code must be allowed.
-            dtype: of the weights.
-
-        Returns:
-            All parts, in evaluation mode.
-
-        Raises:
-            MissingPackageError: the code that comes with the weights imports a package that is not
-                installed.
-        """
+        """See `Family.load`; the code that comes with the weights may need further packages."""
         from transformers import AutoTokenizer
 
         from visuallens.models.backbones.minicpm_v_model import RemoteMiniCPMV, load_remote
@@ -196,20 +175,12 @@ class MiniCPMV25:
     def encode(
         self, parts: Parts, images: Sequence[PromptImage | None], prompts: Sequence[str]
     ) -> Inputs:
-        """See `Family.encode`.
+        """See `Family.encode`; the image comes before the text and a new line between them.
 
-        Args:
-            parts: as loaded.
-            images: one per prompt, or None; all or none of one call.
-            prompts: plain text.
-
-        Returns:
-            Beside the text, with images: `pixel_values` (3, patch side, columns) float32, all
-            patches of all slices side by side; `tgt_sizes` (slices, 2) int32, rows and columns of
-            patches; `image_bound` (slices, 3) int64: prompt, first token, one past the last.
-
-        Source: the image comes before the text and a new line between them; every slice has the
-            markers of an image of its own, and all slices stand between markers of slices.
+        Every slice has the markers of an image of its own, and all slices stand between markers of
+        slices. Images give `pixel_values` (3, patch side, columns) float32, all patches of all
+        slices side by side; `tgt_sizes` (slices, 2) int32, rows and columns of patches;
+        `image_bound` (slices, 3) int64: prompt, first token, one past the last.
         """
         import numpy as np
         import torch

@@ -97,15 +97,9 @@ class QwenVL:
     ) -> Inputs:
         """See `Family.encode`.
 
-        Args:
-            parts: as loaded.
-            images: one per prompt, or None; all or none of one call.
-            prompts: plain text.
-
-        Returns:
-            Beside the text, `position_ids` (3, prompts, tokens) int64: time, row and column; with
-            images, `pixel_values` (patches, values of one) float32 and `image_grid_thw`
-            (images, 3) int64: frames, rows and columns of patches.
+        Beside the text it gives `position_ids` (3, prompts, tokens) int64: time, row and column;
+        with images, `pixel_values` (patches, values of one) float32 and `image_grid_thw` (images,
+        3) int64: frames, rows and columns of patches.
 
         Source: the image comes before the text, and takes as many placeholders as it has patches
             after merging; transformers, processing_qwen3_vl.py and processing_qwen2_5_vl.py.
