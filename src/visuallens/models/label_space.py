@@ -8,13 +8,14 @@ Choice: three forms. New tokens are the paper's, must be trained and cannot be s
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Literal, Protocol
+from weakref import WeakKeyDictionary
 
 from visuallens.errors import BackboneError
 
@@ -36,8 +37,12 @@ _RESERVED = (
 class Tokenizer(Protocol):
     """What is used of a Hugging Face tokenizer."""
 
+    def __len__(self) -> int: ...
     def get_vocab(self) -> dict[str, int]: ...  # noqa: D102 - theirs
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...  # noqa: D102
+
+
+_digests: WeakKeyDictionary[Tokenizer, tuple[int, str]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +181,21 @@ def letters(tokenizer: Tokenizer, before: str, backbone: str) -> LabelSpace:
 
 
 def tokenizer_hash(tokenizer: Tokenizer) -> str:
-    """Digest a vocabulary: every token with its id, added ones included."""
-    pairs = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
-    return hashlib.sha256(pairs.encode("utf-8", "surrogatepass")).hexdigest()
+    """Digest a vocabulary: every token with its id, added ones included.
+
+    Args:
+        tokenizer: its digest is remembered while no token is added, for it takes a tenth of a
+            second.
+
+    Returns:
+        sha256, hex.
+    """
+    size, known = _digests.get(tokenizer, (0, ""))
+    if size != len(tokenizer):
+        pairs = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
+        size, known = len(tokenizer), sha256(pairs.encode("utf-8", "surrogatepass")).hexdigest()
+        _digests[tokenizer] = size, known
+    return known
 
 
 def _space(

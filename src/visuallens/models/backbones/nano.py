@@ -61,12 +61,16 @@ class Nano:
         """See `Family.load`."""
         from transformers import PreTrainedTokenizerFast
 
+        from visuallens.models.backbones import prefix_attention
         from visuallens.models.backbones.nano_model import NanoForConditionalGeneration
         from visuallens.models.backbones.nano_vision import NanoVision
 
         tokenizer = PreTrainedTokenizerFast.from_pretrained(source.folder)
         model = NanoForConditionalGeneration.from_pretrained(
-            source.folder, dtype=dtype, use_safetensors=True
+            source.folder,
+            dtype=dtype,
+            use_safetensors=True,
+            attn_implementation=prefix_attention.NAME,
         )
         return Parts(source, model, tokenizer, NanoVision(), model.config.image_token_id)
 
