@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from visuallens.config import Settings, load_settings
+from visuallens import registry
+from visuallens.config import PRESETS, BackboneSettings, Settings, load_settings
 from visuallens.errors import SettingsError
 
 
@@ -14,6 +15,93 @@ def test_defaults_equal_the_paper() -> None:
     assert settings.profile.image_side_px == 896  # Table 5
     assert settings.ranker.max_candidates == 100  # appendix D
     assert settings.retrieval.half_life_days is None  # the paper uses no recency
+
+
+@pytest.mark.parametrize(
+    ("preset", "backbone", "image_side_px"),
+    [("paper-3b", "paligemma", 896), ("paper-8b", "minicpm-v-2.5", 980)],
+)
+def test_presets_of_the_paper_equal_the_paper(
+    preset: str, backbone: str, image_side_px: int
+) -> None:
+    settings = load_settings(None, [f"preset={preset}"])
+    assert settings.index.model == "clip"  # §4.1, image encoding
+    assert settings.captioner == BackboneSettings(name="llava-next")  # §4.1, caption generation
+    assert settings.index.describe_by == "backbone"  # §4.1, aspect word generation
+    assert settings.backbone == BackboneSettings(name=backbone)  # §5; remote code is not allowed
+    assert settings.ranker.name == "visuallens"  # §4.2, candidate matching
+    assert settings.retrieval.max_photos == 64  # §4.2, w
+    assert settings.profile.grid_side == 8  # §4.2, d
+    assert settings.profile.image_side_px == image_side_px  # Table 5, Table 6
+    assert settings.ranker.max_candidates == 100  # appendix D
+    assert settings.matching.style == "paper"  # Figure 7
+
+
+def test_checkpoints_of_the_paper_are_the_first_of_their_names() -> None:
+    expected = {
+        ("models", "clip"): "openai/clip-vit-large-patch14-336",  # §4.1
+        ("backbones", "llava-next"): "llava-hf/llama3-llava-next-8b-hf",  # §4.1, LLaVA-v1.6 8B
+        ("backbones", "paligemma"): "google/paligemma-3b-pt-896",  # Table 5
+        ("backbones", "minicpm-v-2.5"): "openbmb/MiniCPM-Llama3-V-2_5",  # Table 6
+    }
+    for (kind, name), model in expected.items():
+        assert registry.load(kind, name).family.checkpoints[0].model == model
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_names_what_is_registered(preset: str) -> None:
+    settings = load_settings(None, [f"preset={preset}"])
+    assert settings.preset == preset
+    assert settings.index.model in registry.names("models")
+    assert settings.ranker.name in registry.names("rankers")
+    for chosen in (settings.backbone, settings.captioner or settings.backbone):
+        assert chosen.name in registry.names("backbones")
+
+
+def test_the_embedded_preset_is_the_defaults() -> None:
+    assert load_settings(None, ["preset=embedded"]).model_dump() == Settings().model_dump()
+
+
+def test_a_preset_yields_to_whatever_names_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('[backbone]\nname = "smolvlm"\n[profile]\nimage_side_px = 512\n')
+    monkeypatch.setenv("VISUALLENS_CAPTIONER__DEVICE", "cpu")
+    monkeypatch.setenv("VISUALLENS_PROFILE__IMAGE_SIDE_PX", "640")
+    settings = load_settings(file, ["preset=paper-8b", "index.describe_by=model"])
+    assert settings.backbone.name == "smolvlm"  # the file
+    assert settings.profile.image_side_px == 640  # the environment before the file
+    assert settings.captioner == BackboneSettings(name="llava-next", device="cpu")  # key by key
+    assert settings.index.describe_by == "model"  # the command line
+    assert settings.index.model == "clip"  # what nobody names is the preset's
+    assert settings.retrieval.category_images == 32  # and what it does not name the default
+
+
+def test_a_preset_comes_from_the_file_the_environment_or_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('preset = "local"\n')
+    settings = load_settings(file)
+    assert (settings.index.model, settings.backbone.name) == ("siglip2", "qwen3-vl")
+    monkeypatch.setenv("VISUALLENS_PRESET", "server")
+    settings = load_settings(file)
+    assert (settings.index.model, settings.backbone.name) == ("embedded", "server")
+    assert load_settings(file, ["preset=embedded"]).backbone.name == "nano"
+    assert Settings(preset="paper-3b").backbone.name == "paligemma"
+
+
+def test_a_captioner_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(None, ["preset=paper-3b", "captioner=none"]).captioner is None
+    monkeypatch.setenv("VISUALLENS_CAPTIONER", "none")
+    assert load_settings(None, ["preset=paper-3b"]).captioner is None
+
+
+@pytest.mark.parametrize("value", ["magic", "3", "[]"])
+def test_a_wrong_preset_is_refused(value: str) -> None:
+    with pytest.raises(SettingsError, match="preset"):
+        load_settings(None, [f"preset={value}"])
 
 
 def test_order_is_file_then_environment_then_command_line(

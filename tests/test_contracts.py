@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.models import tiny_encoders
 from tests.models.toy_backbone import ToyBackbone
 from visuallens import registry
+from visuallens.config import load_settings
 from visuallens.rankers.base import Ranker, RankerResources
 from visuallens.sources.base import FoundFile, PhotoSource
 from visuallens.types import (
@@ -102,16 +104,31 @@ def test_a_source_finds_photos_in_a_fixed_order(name: str, photo_folder: Path) -
 
 
 @pytest.mark.parametrize("name", registry.names("models"))
-def test_a_model_reads_and_embeds_in_one_space(name: str) -> None:
-    model = registry.load("models", name)()
+def test_a_model_reads_and_embeds_in_one_space(name: str, tmp_path: Path) -> None:
+    if name != "embedded":
+        tiny_encoders.write(name, tmp_path)
+    settings = load_settings(None, [f"index.model={name}", f"encoder.model={tmp_path}"])
+    model = registry.load("models", name)(settings)
     model.load()
     assert "@" in model.id
-    inputs = [model.prepare(Image.new("RGB", (300, 280), colour)) for colour in ("red", "blue")]
-    readings = model.read(inputs, [PhotoMetadata()] * 2)
+    assert model.encodes
+    images = [Image.new("RGB", (300, 280), colour) for colour in ("red", "blue")]
+    readings = model.read([model.prepare(image) for image in images], [PhotoMetadata()] * 2)
     texts = model.encode_texts(["a museum", "a garden"])
-    for rows in (readings.embeddings, texts, model.unrelated, model.encode_categories(["zoo"])):
+    for rows in (
+        readings.embeddings,
+        model.encode_images(images),
+        texts,
+        model.unrelated,
+        model.encode_categories(["zoo"]),
+    ):
         assert rows.dtype == np.float32
         assert rows.shape[1] == texts.shape[1]
         np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-4)
-    assert len(readings.descriptions) == 2
-    assert all(len(said.caption.split()) <= 30 for said in readings.descriptions)
+    np.testing.assert_allclose(model.encode_images(images), readings.embeddings, atol=1e-5)
+    for nothing in (model.encode_texts([]), model.encode_images([])):
+        assert nothing.shape == (0, texts.shape[1])
+    assert (readings.descriptions is not None) == model.describes
+    if model.describes:
+        assert len(readings.descriptions) == 2
+        assert all(len(said.caption.split()) <= 30 for said in readings.descriptions)

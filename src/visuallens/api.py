@@ -25,8 +25,8 @@ from visuallens.augment.pipeline import index as index_files
 from visuallens.augment.store import Library, LibraryStatus
 from visuallens.config import Settings, load_settings
 from visuallens.images import open_pixels
-from visuallens.models.backbone_reader import BackboneReader
-from visuallens.models.base import Backbone, PhotoModel, PhotoReader
+from visuallens.loaded import LoadedModels
+from visuallens.models.base import Backbone, PhotoModel
 from visuallens.models.image_files import ImageFileEncoder
 from visuallens.places import read_places
 from visuallens.places.filter import around, category_counts, in_categories
@@ -66,6 +66,7 @@ class VisualLens:
         self._library: Library | None = None
         self._users: dict[str, User] = {}
         self._drawn: Profile | None = None
+        self._loaded = LoadedModels(self.settings)
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +110,7 @@ class VisualLens:
         """
         files = find_files(photos)
         self.close()
-        readers = self._readers()
+        readers = self._loaded.readers()
         with Library.open(self.path, create=True, writable=True) as library:
             return index_files(
                 library,
@@ -137,7 +138,7 @@ class VisualLens:
         """
         files = find_files(photos)
         self.close()
-        readers = self._readers()
+        readers = self._loaded.readers()
         with Library.open(self.path, create=True) as library:
             return estimate_files(library, files, readers, user_id=user, settings=self.settings)
 
@@ -276,21 +277,15 @@ class VisualLens:
                 library, photo=photo, folder=Path(folder) if folder else None, user=user
             )
 
-    @cached_property
+    @property
     def model(self) -> PhotoModel:
         """The model that reads photos and questions."""
-        model: PhotoModel = registry.load("models", self.settings.index.model)(
-            self.settings.embedded, place_words=self.settings.index.place_words
-        )
-        return model
+        return self._loaded.model
 
-    @cached_property
+    @property
     def backbone(self) -> Backbone:
         """The backbone that the settings name; loaded when it is first used."""
-        backbone: Backbone = registry.load("backbones", self.settings.backbone.name)(
-            self.settings.backbone
-        )
-        return backbone
+        return self._loaded.backbone
 
     def open_user(self, user: str = DEFAULT_USER) -> None:
         """Load a user's photos into memory, so that the first question is as fast as the next.
@@ -302,13 +297,6 @@ class VisualLens:
             NothingIndexedError: the user has no photos.
         """
         self._user(user)
-
-    def _readers(self) -> list[PhotoReader]:
-        """Load what reads photos: the model, and the backbone where it describes them."""
-        self.model.load()
-        if self.settings.index.describe_by == "model":
-            return [self.model]
-        return [self.model, BackboneReader(self.backbone)]
 
     def _open_library(self) -> Library:
         if self._library is None:

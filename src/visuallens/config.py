@@ -1,21 +1,30 @@
 """All settings, in one frozen tree.
 
 Defaults are the paper's values where the paper gives one; each says its source. Order of
-precedence: defaults, then a TOML file, then environment variables
+precedence: defaults, then the preset, then a TOML file, then environment variables
 (`VISUALLENS_RETRIEVAL__MAX_PHOTOS=16`), then the command line (`--set retrieval.max_photos=16`).
+A preset only changes defaults: whatever names a key wins over it, key by key.
 An unknown key is an error, and all problems are shown at once.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -42,6 +51,7 @@ class IndexSettings(BaseModel):
     model_config = _FROZEN
 
     model: str = "embedded"
+    """A registered encoder of photos: "embedded", "clip" or "siglip2"."""
     batch_size: int = Field(default=16, ge=1)
     threads: int = Field(default=2, ge=1)
     """Threads that read and decode photos."""
@@ -176,6 +186,20 @@ class BackboneSettings(BaseModel):
     server: ServerSettings = ServerSettings()
 
 
+class EncoderSettings(BaseModel):
+    """The encoders "clip" and "siglip2": which weights, and how they run."""
+
+    model_config = _FROZEN
+
+    model: str | None = None
+    """Model id or folder, if not the encoder's first checkpoint."""
+    revision: str | None = None
+    device: str = "auto"
+    """"auto": the first GPU, else the CPU."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """"auto": bfloat16 on a GPU, float32 on a CPU."""
+
+
 class EmbeddedSettings(BaseModel):
     """The embedded preset: weights that come inside Python packages."""
 
@@ -198,6 +222,56 @@ class EmbeddedSettings(BaseModel):
     """Probability of all classes below a hypernym from which the hypernym is said."""
 
 
+# Any: settings have values of many types; pydantic checks each against its field.
+_PAPER: dict[str, Any] = {
+    "index": {"model": "clip", "describe_by": "backbone"},
+    "captioner": {"name": "llava-next"},
+    "retrieval": {"max_photos": 64},
+    "ranker": {"name": "visuallens", "max_candidates": 100},
+    "matching": {"style": "paper"},
+}
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "embedded": {},
+    "local": {
+        "index": {"model": "siglip2", "describe_by": "backbone"},
+        "backbone": {"name": "qwen3-vl"},
+        "ranker": {"name": "visuallens"},
+    },
+    "paper-3b": _PAPER
+    | {
+        "backbone": {"name": "paligemma"},
+        "profile": {"grid_side": 8, "image_side_px": 896},
+    },
+    "paper-8b": _PAPER
+    | {
+        "backbone": {"name": "minicpm-v-2.5"},
+        "profile": {"grid_side": 8, "image_side_px": 980},
+    },
+    "server": {
+        "index": {"describe_by": "backbone"},
+        "backbone": {"name": "server"},
+        "ranker": {"name": "visuallens"},
+    },
+}
+"""What each preset puts in place of the defaults.
+
+Source: §4.1 (CLIP ViT-L/14@336px; captions by LLaVA-v1.6 8B, aspect words by the backbone); §4.2
+(w = d * d = 64); Table 5 (PaliGemma at 896 px) and Table 6 (MiniCPM-V2.5 at 980 px); appendix D
+(at most 100 candidates).
+Choice: the paper's presets write Figure 7 to the letter. The rank of LoRA (16 and 64) belongs to an
+    adapter, which is named by `backbone.adapter`.
+"""
+
+
+class _PresetSource(InitSettingsSource):
+    """The values of the preset that the sources before it have chosen; it yields to all of them."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Look the chosen preset up; what is none is left to the validation of `preset`."""
+        return dict(PRESETS.get(str(self.current_state.get("preset")), {}))
+
+
 class Settings(BaseSettings):
     """The whole tree."""
 
@@ -205,7 +279,8 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", env_prefix="VISUALLENS_", env_nested_delimiter="__"
     )
 
-    preset: Literal["embedded"] = "embedded"
+    preset: Literal["embedded", "local", "paper-3b", "paper-8b", "server"] = "embedded"
+    """Which defaults: see `PRESETS`."""
     seed: int = Field(default=0, ge=0)
     images: ImageSettings = ImageSettings()
     index: IndexSettings = IndexSettings()
@@ -215,6 +290,10 @@ class Settings(BaseSettings):
     ranker: RankerSettings = RankerSettings()
     matching: MatchingSettings = MatchingSettings()
     backbone: BackboneSettings = BackboneSettings()
+    captioner: BackboneSettings | None = None
+    """Captions are written by this backbone and aspect words by `backbone` (§4.1); "none": both by
+    `backbone`."""
+    encoder: EncoderSettings = EncoderSettings()
     embedded: EmbeddedSettings = EmbeddedSettings()
 
     @classmethod
@@ -226,9 +305,16 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order the sources: command line, environment, file."""
+        """Order the sources: command line, environment, file, preset."""
         del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        file, preset = TomlConfigSettingsSource(settings_cls), _PresetSource(settings_cls, {})
+        return init_settings, env_settings, file, preset
+
+    @field_validator("captioner", mode="before")
+    @classmethod
+    def _none_in_words(cls, value: object) -> object:
+        """Read "none", for neither TOML nor the environment can write it otherwise."""
+        return None if value == "none" else value
 
     @model_validator(mode="after")
     def _photos_fit_the_grid(self) -> Settings:
@@ -243,7 +329,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
-    """Resolve the settings from defaults, file, environment and command line, in that order.
+    """Resolve the settings: defaults, preset, file, environment, command line, in that order.
 
     Args:
         file: a TOML file with the sections of this tree, or None.

@@ -276,11 +276,17 @@ class RequestError(VisualLensError):
 
 
 class NothingIndexedError(VisualLensError):
-    """The user has no photos in this library."""
+    """The user has no photos in this library, or none that the chosen encoder has read."""
 
     def __init__(self, user_id: str, known_users: Sequence[str]) -> None:
         self.user_id = user_id
         self.known_users = tuple(known_users)
+        if user_id in self.known_users:
+            super().__init__(
+                f"The encoder that the settings name has read no photo of user {user_id!r}. Run "
+                "visuallens index PHOTOS with the same settings; only what is missing is computed."
+            )
+            return
         others = f" Users with photos: {', '.join(self.known_users)}." if known_users else ""
         super().__init__(
             f"User {user_id!r} has no photos in this library.{others} "

@@ -19,7 +19,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "manifest": "visuallens.sources.manifest:ManifestSource",
     },
     "models": {
-        "embedded": "visuallens.models.embedded:EmbeddedModel",
+        "clip": "visuallens.models.contrastive:clip",
+        "embedded": "visuallens.models.embedded:embedded",
+        "siglip2": "visuallens.models.contrastive:siglip2",
     },
     "backbones": {
         "causal": "visuallens.models.backbones.causal:causal",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from visuallens.augment.store import Describer, Library
 from visuallens.config import Settings
 from visuallens.errors import NothingIndexedError
+from visuallens.models.backbone_reader import BackboneReader
 from visuallens.models.base import PhotoModel
 from visuallens.profile.evidence import NullDistribution
 from visuallens.profile.opened import OpenHistory, age_days
@@ -68,10 +69,12 @@ def _describers(
     """List whose captions and aspect words are used, the preferred one last.
 
     Choice: with `index.describe_by = "backbone"` those of the backbone that described photos last;
-        the model's own stand in for photos that it has not reached.
+        the model's own, if it describes at all, stand in for photos that it has not reached. Where
+        another encoder has described the same photos, even later, a backbone's words go first.
     """
     own = Describer(model.id, model.prompt_version)
     if settings.index.describe_by == "model":
         return [own]
     others = [found for found in library.describers(user_id) if found.model != model.id]
+    others.sort(key=lambda found: found.prompt_version == BackboneReader.prompt_version)
     return [own, *others[-1:]]

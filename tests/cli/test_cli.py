@@ -209,3 +209,43 @@ def test_real_photos_choose_among_real_businesses(library: str, data: Path) -> N
     assert "Italian" in str(record["message"])
     assert record["abstained"] is False
     assert 10 < int(str(record["ranked"])) <= 100
+
+
+def test_backbones_and_encoders_are_listed() -> None:
+    listed = called("models")
+    backbones, encoders = listed["backbones"], listed["encoders"]
+    assert isinstance(backbones, list)
+    assert isinstance(encoders, list)
+    assert {"nano", "server"} <= {record["backbone"] for record in backbones}
+    assert {record["encoder"]: record["model"] for record in encoders} == {
+        "clip": "openai/clip-vit-large-patch14-336",
+        "embedded": "packaged",
+        "siglip2": "google/siglip2-base-patch16-256",
+    }
+    text = call("models")
+    assert "siglip2        google/siglip2-base-patch16-256" in text
+    assert "visuallens models pull NAME" in text
+
+
+def test_encoders_are_fetched_like_backbones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fetched: list[tuple[str, object]] = []
+
+    def fetch(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        fetched.append((name, revision))
+        assert "*.safetensors" in allow_patterns
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    (tmp_path / "model.safetensors").touch()
+    folder = str(tmp_path)
+    assert called("models", "pull", "clip") == {"encoder": "clip", "folder": folder}
+    assert called("models", "pull", "causal") == {"backbone": "causal", "folder": folder}
+    assert folder in call("models", "pull", "siglip2", "--revision", "refs/pr/1")
+    assert fetched[0] == ("openai/clip-vit-large-patch14-336", None)
+    assert fetched[2] == ("google/siglip2-base-patch16-256", "refs/pr/1")
+    for name in ("embedded", "nano", "server"):
+        result = CliRunner().invoke(visuallens, ["models", "pull", name])
+        assert result.exit_code == 2
+        assert "nothing to fetch" in result.output

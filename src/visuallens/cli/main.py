@@ -32,7 +32,7 @@ COMMANDS = {
     "recommend": ("visuallens.cli.recommend", "Answer a question with a ranked list of places."),
     "profile": ("visuallens.cli.profile", "Save what the photos say about a question."),
     "forget": ("visuallens.cli.forget", "Delete photos, a folder or a user, and prove it."),
-    "models": ("visuallens.cli.models", "List the backbones and fetch their weights."),
+    "models": ("visuallens.cli.models", "List backbones and encoders; fetch their weights."),
     "parity": ("visuallens.cli.parity", "Ask two backbones the same and compare."),
     "doctor": ("visuallens.cli.doctor", "Check and time every stage on this machine."),
     "demo": ("visuallens.cli.demo", "Index sample photos and ask three questions."),

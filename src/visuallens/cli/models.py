@@ -1,4 +1,4 @@
-"""`visuallens models`: which backbones there are, what they need, and fetching them."""
+"""`visuallens models`: which backbones and encoders there are, what they need; fetching them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import click
 from visuallens.cli.options import print_json
 
 if TYPE_CHECKING:
-    from visuallens.models.backbones.family import Family
+    from visuallens.models.backbones.loading import Published
 
+_PACKAGED = "packaged"
 _ROW = "{name:14} {model:40} {size:>6} {memory:>8} {image:>6}  {licence:28} {needs}"
 
 
@@ -18,28 +19,20 @@ _ROW = "{name:14} {model:40} {size:>6} {memory:>8} {image:>6}  {licence:28} {nee
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
-    """List the backbones: size, memory, licence, and what else each needs."""
+    """List the backbones and encoders: size, memory, licence, and what else each needs."""
     if context.invoked_subcommand is not None:
         return
-    records = _records()
+    backbones, encoders = _records("backbones"), _records("models")
     if as_json:
-        print_json({"backbones": records})
+        print_json({"backbones": backbones, "encoders": encoders})
         return
+    for kind, records in (("backbone", backbones), ("encoder", encoders)):
+        click.echo(_header(kind))
+        for record in records:
+            click.echo(_line(record, kind))
+        click.echo()
     click.echo(
-        _ROW.format(
-            name="backbone",
-            model="model",
-            size="size",
-            memory="memory",
-            image="image",
-            licence="licence",
-            needs="needs",
-        )
-    )
-    for record in records:
-        click.echo(_line(record))
-    click.echo(
-        "\nMemory is a rough figure for 16-bit weights. Fetch one with: visuallens models pull NAME"
+        "Memory is a rough figure for 16-bit weights. Fetch one with: visuallens models pull NAME"
     )
 
 
@@ -49,48 +42,61 @@ def command(context: click.Context, as_json: bool) -> None:
 @click.option("--revision", help="Commit; needed where the model brings code of its own.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def pull(name: str, model: str | None, revision: str | None, as_json: bool) -> None:
-    """Fetch the weights of backbone NAME from the hub: safetensors and configuration only."""
-    from visuallens.config import BackboneSettings
+    """Fetch the weights of a backbone or encoder from the hub: safetensors and configuration."""
+    from visuallens import registry
+    from visuallens.config import BackboneSettings, EncoderSettings
     from visuallens.models.backbones.loading import pull as fetch
 
-    family = _family(name)
-    if family is None or family.checkpoints[0].model == "packaged":
+    kind = "models" if name in registry.names("models") else "backbones"
+    family = _family(kind, name)
+    if family is None or family.checkpoints[0].model == _PACKAGED:
         raise click.UsageError(f"There is nothing to fetch for {name!r}.")
-    folder = fetch(family, BackboneSettings(name=name, model=model, revision=revision))
+    section = EncoderSettings if kind == "models" else BackboneSettings
+    folder = fetch(family, section(model=model, revision=revision))
     if as_json:
-        print_json({"backbone": name, "folder": str(folder)})
+        print_json({_word(kind): name, "folder": str(folder)})
     else:
         click.echo(f"Fetched to {folder}")
 
 
-def _family(name: str) -> Family | None:
+def _word(kind: str) -> str:
+    return {"backbones": "backbone", "models": "encoder"}[kind]
+
+
+def _family(kind: str, name: str) -> Published | None:
     from visuallens import registry
 
-    opener = registry.load("backbones", name)
-    family: Family | None = getattr(opener, "family", None)
+    opener = registry.load(kind, name)
+    family: Published | None = getattr(opener, "family", None)
     return family
 
 
-def _records() -> list[dict[str, object]]:
+def _records(kind: str) -> list[dict[str, object]]:
     from visuallens import registry
 
+    without_weights: dict[str, dict[str, object]] = {
+        "backbones": {"model": "any server with the OpenAI API"},
+        "models": {"model": _PACKAGED, "here": True},
+    }
     records: list[dict[str, object]] = []
-    for name in registry.names("backbones"):
-        family = _family(name)
+    for name in registry.names(kind):
+        family = _family(kind, name)
         if family is None:
-            records.append({"backbone": name, "model": "any server with the OpenAI API"})
+            records.append({_word(kind): name, **without_weights[kind]})
             continue
-        records += [_record(family, number) for number in range(len(family.checkpoints))]
+        records += [
+            {_word(kind): name, **_record(family, number)}
+            for number in range(len(family.checkpoints))
+        ]
     return records
 
 
-def _record(family: Family, number: int) -> dict[str, object]:
+def _record(family: Published, number: int) -> dict[str, object]:
     from visuallens.models.backbones.loading import is_here
 
     checkpoint = family.checkpoints[number]
-    packaged = checkpoint.model == "packaged"
+    packaged = checkpoint.model == _PACKAGED
     return {
-        "backbone": family.name,
         "model": checkpoint.model,
         "default": number == 0,
         "parameters": checkpoint.parameters,
@@ -104,9 +110,21 @@ def _record(family: Family, number: int) -> dict[str, object]:
     }
 
 
-def _line(record: dict[str, object]) -> str:
+def _header(kind: str) -> str:
+    return _ROW.format(
+        name=kind,
+        model="model",
+        size="size",
+        memory="memory",
+        image="image",
+        licence="licence",
+        needs="needs",
+    )
+
+
+def _line(record: dict[str, object], kind: str) -> str:
     if "parameters" not in record:
-        return f"{record['backbone']!s:14} {record['model']}"
+        return f"{record[kind]!s:14} {record['model']}"
     needs = [
         word
         for word, needed in (
@@ -118,7 +136,7 @@ def _line(record: dict[str, object]) -> str:
         if needed
     ]
     return _ROW.format(
-        name=str(record["backbone"]) if record["default"] else "",
+        name=str(record[kind]) if record["default"] else "",
         model=str(record["model"]),
         size=_size(float(str(record["parameters"]))),
         memory=f"{record['memory_gb']} GB",

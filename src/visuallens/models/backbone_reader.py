@@ -1,6 +1,7 @@
 """Captions and aspect words by a backbone: any `Backbone` as a `PhotoReader`.
 
-Source: §4.1, caption generation (at most 30 words) and aspect word generation (by the backbone).
+Source: §4.1, caption generation (at most 30 words, by LLaVA-v1.6) and aspect word generation (by
+the backbone).
 """
 
 from __future__ import annotations
@@ -32,39 +33,45 @@ _ASPECT_TOKENS = 64
 
 
 class BackboneReader:
-    """Describes photos with two questions to a backbone; it does not encode.
+    """Describes photos with two questions to backbones; it does not encode.
 
     Args:
-        backbone: that sees.
+        backbone: that sees; it names aspect words.
         side_px: longer side at which photos are shown.
+        captioner: that sees and writes the captions; the backbone does when None.
 
     Raises:
-        BackboneError: the backbone reads text only.
+        BackboneError: one of them reads text only.
     """
 
     prompt_version = PROMPT_VERSION
     encodes = False
     describes = True
 
-    def __init__(self, backbone: Backbone, side_px: int = 896) -> None:
-        if not backbone.sees:
-            raise BackboneError(
-                backbone.name,
-                "it reads text only and cannot describe photos. Choose another: visuallens models",
-            )
+    def __init__(
+        self, backbone: Backbone, side_px: int = 896, *, captioner: Backbone | None = None
+    ) -> None:
+        self._captioner = captioner or backbone
         self._backbone = backbone
+        for asked in self._asked:
+            if not asked.sees:
+                raise BackboneError(
+                    asked.name,
+                    "it reads text only and cannot describe photos. Choose another: "
+                    "visuallens models",
+                )
         self.input_side_px = side_px
 
     @property
     def id(self) -> str:
-        """Id of the backbone."""
-        return self._backbone.id
+        """Id of the backbone, or those of captioner and backbone, joined by a plus sign."""
+        return "+".join(dict.fromkeys(asked.id for asked in self._asked))
 
     @property
     def cost(self) -> float:
-        """What a server has charged so far, in its own currency; 0 on this machine."""
-        usage = getattr(self._backbone, "usage", None)
-        return float(usage.cost) if usage is not None else 0.0
+        """What servers have charged so far, in their own currency; 0 on this machine."""
+        usages = [getattr(asked, "usage", None) for asked in self._asked]
+        return sum(float(usage.cost) for usage in usages if usage is not None)
 
     def prepare(self, image: Image.Image) -> PreparedPhoto:
         """See `PhotoReader.prepare`.
@@ -85,9 +92,12 @@ class BackboneReader:
         """See `PhotoReader.read`; what cannot be understood of an answer is left empty."""
         del metadata  # a caption says what is to be seen, no date and no place
         images = [PromptImage(Image.fromarray(pixels)) for pixels in inputs]
-        ask = self._backbone.generate
-        captions = ask(images, [caption_prompt()] * len(images), max_new_tokens=_CAPTION_TOKENS)
-        words = ask(images, [aspect_prompt()] * len(images), max_new_tokens=_ASPECT_TOKENS)
+        captions = self._captioner.generate(
+            images, [caption_prompt()] * len(images), max_new_tokens=_CAPTION_TOKENS
+        )
+        words = self._backbone.generate(
+            images, [aspect_prompt()] * len(images), max_new_tokens=_ASPECT_TOKENS
+        )
         return PhotoReadings(
             None,
             tuple(
@@ -95,3 +105,10 @@ class BackboneReader:
                 for caption, listed in zip(captions, words, strict=True)
             ),
         )
+
+    @property
+    def _asked(self) -> tuple[Backbone, ...]:
+        """Whom it asks, the captioner first; one that does both is named once."""
+        if self._captioner is self._backbone:
+            return (self._backbone,)
+        return (self._captioner, self._backbone)

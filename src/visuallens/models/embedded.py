@@ -18,7 +18,7 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from visuallens.config import EmbeddedSettings
+from visuallens.config import EmbeddedSettings, Settings
 from visuallens.errors import SettingsError
 from visuallens.models.base import PhotoReadings
 from visuallens.models.describe import TEMPLATE_VERSION, Describer, compose
@@ -55,7 +55,7 @@ _PIXEL_SCALE = np.float32(1 / 128.0)
 class EmbeddedModel:
     """Reads photos and texts with the weights that come inside packages.
 
-    It is a `PhotoReader` and, for texts in the space of the photos, a `TextEncoder`.
+    It is a `PhotoModel` and an `ImageEncoder`.
 
     Args:
         settings: runtime, space and confidences.
@@ -124,6 +124,13 @@ class EmbeddedModel:
             for row, data, place in zip(softmax(logits), metadata, places, strict=True)
         )
         return PhotoReadings(self.space.images(features, logits), descriptions)
+
+    def encode_images(self, images: Sequence[Image.Image]) -> FloatArray:
+        """See `ImageEncoder.encode_images`."""
+        if not images:
+            return np.zeros((0, self.unrelated.shape[1]), np.float32)
+        features, logits = self.classify([self.prepare(image) for image in images])
+        return self.space.images(features, logits)
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """Embed texts in the space of the photos; see `TextEncoder.encode_texts`."""
@@ -217,6 +224,11 @@ class EmbeddedModel:
             label_confidence=self._settings.label_confidence,
             group_confidence=self._settings.group_confidence,
         )
+
+
+def embedded(settings: Settings) -> EmbeddedModel:
+    """Make the model that `embedded` and `index.place_words` describe; what is registered."""
+    return EmbeddedModel(settings.embedded, place_words=settings.index.place_words)
 
 
 def _build_classifier() -> nn.Module:

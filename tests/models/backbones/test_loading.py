@@ -45,6 +45,16 @@ def test_a_wrong_name_is_no_folder_and_no_model() -> None:
         find_source(Causal(), BackboneSettings(model="no/such/folder anywhere"))
 
 
+def test_weights_that_are_no_safetensors_are_not_taken_for_fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    with pytest.raises(WeightsMissingError, match="--revision refs/pr/NUMBER"):
+        pull(Causal(), BackboneSettings())
+    (tmp_path / "model.safetensors").touch()
+    assert pull(Causal(), BackboneSettings()) == tmp_path
+
+
 def test_the_hub_switched_off_is_said() -> None:
     with pytest.raises(WeightsMissingError, match="HF_HUB_OFFLINE"):
         pull(Causal(), BackboneSettings())

@@ -1,4 +1,4 @@
-"""Finding a backbone's weights on this machine, and refusing what must not be run.
+"""Finding the weights of a backbone or encoder here, and refusing what must not be run.
 
 Weights are safetensors from a folder or from the hub's local cache; nothing is downloaded here
 (`visuallens models pull` does that). Code that comes with weights runs only when the user allows it
@@ -11,11 +11,11 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from visuallens.config import BackboneSettings
+from visuallens.config import BackboneSettings, EncoderSettings
 from visuallens.errors import BackboneError, RemoteCodeError, WeightsMissingError
-from visuallens.models.backbones.family import Family, Source
+from visuallens.models.backbones.family import Checkpoint, Source
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +25,24 @@ _DIGESTED_BYTES = 4_000_000  # names and shapes of all tensors, and the first of
 WANTED_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 """What is fetched of a model: configuration, tokenizer, safetensors. No pickles."""
 
+WeightSettings = BackboneSettings | EncoderSettings
 
-def find_source(family: Family, settings: BackboneSettings) -> Source:
+
+class Published(Protocol):
+    """What has published weights: a family of backbones, or an encoder."""
+
+    @property
+    def name(self) -> str:
+        """Name as registered."""
+        ...
+
+    @property
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """Known weights, the default first."""
+        ...
+
+
+def find_source(family: Published, settings: WeightSettings) -> Source:
     """Find the folder that holds the weights.
 
     Args:
@@ -47,13 +63,13 @@ def find_source(family: Family, settings: BackboneSettings) -> Source:
         _check_remote_code(name, settings)
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        folder = _cached(family, name, settings.revision)
+        folder = _cached(family, name, settings)
     if Path(name).expanduser().is_dir():
         name = folder.name  # a folder may move, so its place is no part of what it is
     return Source(folder, f"{name}@{_revision(folder)}", checkpoint, remote)
 
 
-def pull(family: Family, settings: BackboneSettings) -> Path:
+def pull(family: Published, settings: WeightSettings) -> Path:
     """Fetch a model from the hub into its local cache.
 
     Args:
@@ -64,7 +80,8 @@ def pull(family: Family, settings: BackboneSettings) -> Path:
         The folder.
 
     Raises:
-        WeightsMissingError: the hub cannot be reached, or has no such model for you.
+        WeightsMissingError: the hub cannot be reached, has no such model for you, or has its
+            weights in another format only.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
@@ -74,7 +91,7 @@ def pull(family: Family, settings: BackboneSettings) -> Path:
     wanted = [*WANTED_FILES, "*.py"] if checkpoint.remote_code else list(WANTED_FILES)
     cause: Exception
     try:
-        return Path(snapshot_download(name, revision=settings.revision, allow_patterns=wanted))
+        folder = Path(snapshot_download(name, revision=settings.revision, allow_patterns=wanted))
     except OfflineModeIsEnabled as error:
         problem, advice, cause = "the hub is switched off", "Unset HF_HUB_OFFLINE.", error
     except GatedRepoError as error:
@@ -85,31 +102,43 @@ def pull(family: Family, settings: BackboneSettings) -> Path:
     # The hub's client answers lost connections, full disks and wrong revisions with many classes.
     except (OSError, ValueError, RuntimeError) as error:
         problem, advice, cause = str(error).splitlines()[0], "Check the connection.", error
+    else:
+        return _with_safetensors(folder, name)
     raise WeightsMissingError(name, problem, advice) from cause
 
 
-def is_here(family: Family, model: str) -> bool:
+def is_here(family: Published, model: str) -> bool:
     """Tell whether the weights of a model are in the hub's local cache."""
     try:
-        _cached(family, model, None)
+        _cached(family, model, BackboneSettings())
     except WeightsMissingError:
         return False
     return True
 
 
-def _check_remote_code(name: str, settings: BackboneSettings) -> None:
-    if not settings.allow_remote_code:
+def _with_safetensors(folder: Path, name: str) -> Path:
+    if not any(folder.glob("*.safetensors")):
+        advice = (
+            "Converted ones are often offered in a pull request on the model's page: fetch that "
+            "with --revision refs/pr/NUMBER, and set the same revision in the settings."
+        )
+        raise WeightsMissingError(name, "the hub has them, but not as safetensors", advice)
+    return folder
+
+
+def _check_remote_code(name: str, settings: WeightSettings) -> None:
+    if not (isinstance(settings, BackboneSettings) and settings.allow_remote_code):
         raise RemoteCodeError(name, "remote code is not allowed")
     if not _COMMIT.fullmatch(settings.revision or "") and not Path(name).is_dir():
         raise RemoteCodeError(name, f"the revision {settings.revision!r} is not a pinned commit")
 
 
-def _cached(family: Family, name: str, revision: str | None) -> Path:
+def _cached(family: Published, name: str, settings: WeightSettings) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+        return Path(snapshot_download(name, revision=settings.revision, local_files_only=True))
     except HFValidationError as error:
         advice = "Give a model id such as OWNER/NAME, or a folder that exists."
         raise WeightsMissingError(name, "no such folder, and no model id", advice) from error
@@ -117,9 +146,12 @@ def _cached(family: Family, name: str, revision: str | None) -> Path:
         pull = f"visuallens models pull {family.name}"
         if name != family.checkpoints[0].model:
             pull += f" --model {name}"
-        advice = (
-            f"On a machine with a network: {pull}. Or give a folder: --set backbone.model=FOLDER"
-        )
+        if settings.revision is not None:
+            pull += f" --revision {settings.revision}"
+        folder = "backbone.model=FOLDER (captioner.model for a captioner)"
+        if isinstance(settings, EncoderSettings):
+            folder = "encoder.model=FOLDER"
+        advice = f"On a machine with a network: {pull}. Or give a folder: --set {folder}"
         raise WeightsMissingError(name, "looked in the hub's cache", advice) from error
 
 
@@ -158,7 +190,7 @@ def pick_device(name: str, wanted: str) -> torch.device:
     """Choose where a model runs.
 
     Args:
-        name: of the backbone, for errors.
+        name: of the backbone or encoder, for errors.
         wanted: "auto" or a PyTorch device.
 
     Returns:
@@ -179,7 +211,8 @@ def pick_device(name: str, wanted: str) -> torch.device:
     # PyTorch answers a wrong or missing device with several classes, an assertion among them.
     except (RuntimeError, AssertionError, ValueError) as error:
         raise BackboneError(
-            name, f"there is no device {wanted!r} here. Choose --set backbone.device=cpu."
+            name,
+            f"there is no device {wanted!r} here. Set its `device` to another, such as cpu.",
         ) from error
     return device
 

@@ -1,0 +1,55 @@
+"""The models that the settings name, each loaded when it is first used."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from visuallens import registry
+from visuallens.config import BackboneSettings, Settings
+from visuallens.models.backbone_reader import BackboneReader
+from visuallens.models.base import Backbone, PhotoModel, PhotoReader
+
+
+class LoadedModels:
+    """What encodes, captions, names aspect words and matches.
+
+    Args:
+        settings: `index.model`, `index.describe_by`, `backbone`, `captioner` and the sections of
+            the encoders.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def model(self) -> PhotoModel:
+        """The model that reads photos and questions: one opener for each registered name."""
+        model: PhotoModel = registry.load("models", self._settings.index.model)(self._settings)
+        return model
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The backbone that names aspect words and matches; without a captioner it captions too."""
+        return _open_backbone(self._settings.backbone)
+
+    @cached_property
+    def captioner(self) -> Backbone | None:
+        """The backbone that captions (§4.1), where the settings name one of its own."""
+        chosen = self._settings.captioner
+        return None if chosen is None else _open_backbone(chosen)
+
+    def readers(self) -> list[PhotoReader]:
+        """Load what reads photos: the model, and the backbones where they describe them.
+
+        Returns:
+            The model first.
+        """
+        self.model.load()
+        if self._settings.index.describe_by == "model":
+            return [self.model]
+        return [self.model, BackboneReader(self.backbone, captioner=self.captioner)]
+
+
+def _open_backbone(settings: BackboneSettings) -> Backbone:
+    backbone: Backbone = registry.load("backbones", settings.name)(settings)
+    return backbone
