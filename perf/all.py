@@ -123,10 +123,10 @@ def _sections(data: Path) -> Iterator[Section]:
     )
     yield (
         "What nano sees of a grid",
-        "A linear probe (ridge, fitted on 20 grids of the development half) tells the scene of each "
-        "cell from the piece that stands for it: 1,280 numbers from the grid read as one image of "
-        "260 px, pooled to 8 x 8, or from the cell alone, cut from the 896 px grid and enlarged to "
-        "260 px. Reading cell by cell is kept. The language model is not part of it.",
+        "A linear probe (ridge, fitted on 20 grids of the development half) tells the scene of "
+        "each cell from the piece that stands for it: 1,280 numbers from the grid read as one "
+        "image of 260 px, pooled to 8 x 8, or from the cell alone, cut from the 896 px grid and "
+        "enlarged to 260 px. Reading cell by cell is kept. The language model is not part of it.",
         lambda: backbones.seeing(data, photos),
     )
     yield (
@@ -139,7 +139,7 @@ def _sections(data: Path) -> Iterator[Section]:
         "Attacks",
         "An attack text in the description of one of 12 candidates, or on a photo and in its "
         "caption; against a harmless text of the same length in the same place, which names the "
-        "candidate where the attack does. Ranks won are means over six requests; an untrained "
+        "candidate where the attack does. Ranks won are means over four requests; an untrained "
         "nano ranks, whose order of alike candidates moves by a rank or two with any change of the "
         "prompt.",
         backbones.attacking,

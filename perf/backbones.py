@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import attacks
@@ -25,6 +28,7 @@ from visuallens.models.backbones.local import LocalBackbone
 from visuallens.models.backbones.nano_vision import NanoVision
 from visuallens.models.base import Backbone, PromptImage
 from visuallens.models.embedded import EmbeddedModel
+from visuallens.models.weights import smollm2_file
 from visuallens.places import bundled_city
 from visuallens.profile.grid import gridify
 from visuallens.rankers.base import RankerResources
@@ -43,10 +47,11 @@ from visuallens.types import (
 
 _VISUALLENS = str(Path(sys.executable).with_name("visuallens"))
 _PROCESSES = 3
+_PATIENCE_S = 60
 _RANKED = 50
 _GRIDS = 20
 _RIDGE = 1e4
-_ATTACKED = 6
+_ATTACKED = 4
 _ATTACKED_CANDIDATES = 12
 
 
@@ -74,7 +79,7 @@ def asking(data: Path) -> Iterator[str]:
 
 def _ask(library: str) -> dict[str, float]:
     """Measure one process."""
-    places = [replace(place, categories=("place",)) for place in bundled_city("london")]
+    places = [replace(place, categories=("sight",)) for place in bundled_city("london")]
     some, others = places[:_RANKED], places[_RANKED : 2 * _RANKED]
     with VisualLens(library, settings=load_settings()) as lens:
         lens.open_user()
@@ -84,14 +89,14 @@ def _ask(library: str) -> dict[str, float]:
 
         def seconds(candidates: Sequence[Candidate]) -> float:
             start = time.perf_counter()
-            lens.recommend("a place", candidates, ranker="visuallens", anyway=True)
+            lens.recommend("a sight", candidates, ranker="visuallens", anyway=True)
             return time.perf_counter() - start
 
         cold_s, next_s = seconds(some), seconds(others)
         if isinstance(backbone, LocalBackbone):
             backbone.forget_prefix()
         anew_s = seconds(some)
-        profile = lens.profile("a place", candidates=some)
+        profile = lens.profile("a sight", candidates=some)
     lines = [f"A: {place.name}, {place.description}" for place in some]
     text = f"{profile.text}\n" + "\n".join(lines)
     peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
@@ -156,25 +161,56 @@ def _probe(pieces: FloatArray, classes: NDArray[np.int64]) -> tuple[FloatArray, 
 
 
 def agreeing() -> Iterator[str]:
-    """Compare nano with itself in other number formats, as `visuallens parity` does."""
+    """Compare nano with itself in other forms, and with its weights in llama.cpp."""
     yield "| first | second | Kendall's tau | worst prompt | largest difference | same best |"
     yield "|---|---|---|---|---|---|"
-    pairs = (
-        ("backbone.keep_prefix=true", "backbone.keep_prefix=false"),
-        ("backbone.dtype=float32", "backbone.dtype=bfloat16"),
-        ("backbone.dtype=float32", "backbone.dtype=float16"),
+    settings = {
+        "one prompt at a time": ("backbone.batch_size=1", "backbone.keep_prefix=false"),
+        "bfloat16": ("backbone.dtype=bfloat16",),
+        "float16": ("backbone.dtype=float16",),
+    }
+    for title, changed in settings.items():
+        overrides = [word for setting in changed for word in ("--set-second", setting)]
+        yield _agreement("nano, float32", f"nano, {title}", "nano", "nano", *overrides)
+    if find_spec("llama_cpp") is None:
+        yield "| nano, text only | llama.cpp, needs the extra `llamacpp` | | | | |"
+        return
+    with _llama_server() as url:
+        server = ("--no-image", "--set-second", f"backbone.server.url={url}")
+        title = "SmolLM2 in llama.cpp (Q4_1)"
+        yield _agreement("nano, text only, float32", title, "nano", "server", *server)
+
+
+def _agreement(first_title: str, second_title: str, *arguments: str) -> str:
+    command = [_VISUALLENS, "parity", *arguments, "--json"]
+    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return (
+        f"| {first_title} | {second_title} | {found['kendall_tau']:.3f} | "
+        f"{found['least_kendall_tau']:.3f} | {found['largest_difference']:.1e} | "
+        f"{100 * found['same_first']:.0f} % |"
     )
-    for first, second in pairs:
-        command = [
-            *(_VISUALLENS, "parity", "nano", "nano", "--json"),
-            *("--set-first", first, "--set-second", second),
-        ]
-        found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-        yield (
-            f"| `{first}` | `{second}` | {found['kendall_tau']:.3f} | "
-            f"{found['least_kendall_tau']:.3f} | {found['largest_difference']:.1e} | "
-            f"{100 * found['same_first']:.0f} % |"
-        )
+
+
+@contextmanager
+def _llama_server() -> Iterator[str]:
+    """Serve the packaged SmolLM2 with llama-cpp-python until the block ends."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        *(sys.executable, "-m", "llama_cpp.server", "--model", str(smollm2_file())),
+        *("--n_ctx", "8192", "--logits_all", "true", "--port", str(port)),
+    ]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(_PATIENCE_S):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(1)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def attacking() -> Iterator[str]:
@@ -204,7 +240,7 @@ def _request(seed: int) -> RankingRequest:
     generator = np.random.default_rng(seed)
     places = bundled_city("london")
     chosen = generator.choice(len(places), _ATTACKED_CANDIDATES, replace=False)
-    question = Question("a place", "place")
+    question = Question("a sight", "sight")
     candidates = tuple(places[at] for at in chosen)
     return RankingRequest(str(seed), question, VisualHistory("me", ()), candidates, seed=seed)
 

@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -90,3 +91,16 @@ def test_everything_of_the_paper_map_is_there() -> None:
     text = (ROOT / "docs/paper-map.md").read_text(encoding="utf-8")
     rows = [row for row in text.splitlines() if row.startswith("| ") and "`tests/" in row]
     assert len(rows) >= 14
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_the_docs_are_understood(page: Path) -> None:
+    for line in commands(page):
+        name, *arguments = shlex.split(line)[1:]
+        command = visuallens.get_command(click.Context(visuallens), name)
+        assert command is not None, line
+        if isinstance(command, click.Group) and arguments:
+            found = command.get_command(click.Context(command), arguments[0])
+            assert found is not None, line
+            command, arguments = found, arguments[1:]
+        command.make_context(name, arguments)

@@ -11,10 +11,13 @@ from tests.rankers.test_similarity import resources
 
 from visuallens.config import MatchingSettings
 from visuallens.errors import RequestError
+from visuallens.models.towns import nearest_town
 from visuallens.rankers.visuallens import VisualLensRanker
 from visuallens.types import (
     Candidate,
+    GeoPoint,
     Photo,
+    PhotoMetadata,
     Profile,
     ProfileCell,
     Question,
@@ -227,3 +230,17 @@ def test_without_a_backbone_it_says_what_to_do() -> None:
 def test_no_candidates_are_refused() -> None:
     with pytest.raises(RequestError, match="no candidates"):
         ranked(ToyBackbone())
+
+
+def test_where_a_photo_was_taken_stays_here() -> None:
+    place = GeoPoint(38.72, -9.14)
+    town = nearest_town(place)
+    photo = Photo("p", "p.jpg", PhotoMetadata(location=place))
+    cell = ProfileCell(1, photo, 0.5, f"Palace, June 2019, {town}", ("palace",))
+    built = replace(profile(), cells=(cell,))
+    for stays_here in (True, False):
+        backbone = ToyBackbone()
+        backbone.stays_here = stays_here
+        ranked(backbone, *candidates(2), built=built)
+        assert (str(town) in backbone.prompts[0]) is stays_here
+        assert "Palace, June 2019" in backbone.prompts[0]
