@@ -139,9 +139,11 @@ def _sections(data: Path) -> Iterator[Section]:
         "Attacks",
         "An attack text in the description of one of 12 candidates, or on a photo and in its "
         "caption; against a harmless text of the same length in the same place, which names the "
-        "candidate where the attack does. Ranks won are means over four requests; an untrained "
-        "nano ranks, whose order of alike candidates moves by a rank or two with any change of the "
-        "prompt.",
+        "candidate where the attack does. Ranks and scores won (log-lift of the label) are means "
+        "over four requests. Nano is untrained and likes the first labels whatever stands behind "
+        "them, so the score tells more than the rank; the first row of each kind shows how far two "
+        "harmless texts are apart. The rows that are not neutralised show the same attacks without "
+        "`as_data`.",
         backbones.attacking,
     )
     yield "Starting", "Whole processes; seven runs each.", speed.starting

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from visuallens.config import ServerSettings
 from visuallens.errors import BackboneError, PromptTooLongError, ServerRefusedError
 from visuallens.models.server import failures
 from visuallens.models.server.cache import Json
 
-if TYPE_CHECKING:
-    from visuallens.models.server.client import ServerClient
+
+class Asker(Protocol):
+    """Who was refused.
+
+    Attributes:
+        backbone: named in errors.
+        url: of the server.
+        key: that was sent, if any.
+        max_tokens: longest prompt, as far as is known.
+        settings: name the variable that holds the key.
+    """
+
+    @property
+    def backbone(self) -> str: ...  # noqa: D102 - described above, as those below
+    @property
+    def url(self) -> str: ...  # noqa: D102
+    @property
+    def key(self) -> str | None: ...  # noqa: D102
+    @property
+    def max_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def settings(self) -> ServerSettings: ...  # noqa: D102
+
+    async def models(self) -> tuple[str, ...]:
+        """List the names of the server's models; empty where it does not say."""
+        ...
 
 
-async def refusal(
-    client: ServerClient, status: int, text: str, body: Json | None = None
-) -> BackboneError:
+async def refusal(client: Asker, status: int, text: str, body: Json | None = None) -> BackboneError:
     """Make the error for a refusal.
 
     Args:
@@ -39,7 +62,7 @@ async def refusal(
     )
 
 
-def _too_long(client: ServerClient, message: str, body: Json) -> PromptTooLongError:
+def _too_long(client: Asker, message: str, body: Json) -> PromptTooLongError:
     tokens, limit = failures.lengths(message)
     limit = limit or client.max_tokens
     tokens = tokens or max(len(_words(body)) // 4, limit + 1)
@@ -47,14 +70,14 @@ def _too_long(client: ServerClient, message: str, body: Json) -> PromptTooLongEr
     return PromptTooLongError(client.backbone, tokens, limit, advice)
 
 
-def _of_key(client: ServerClient, status: int) -> str:
+def _of_key(client: Asker, status: int) -> str:
     variable = client.settings.api_key_variable
     if client.key:
         return f"it refuses the key ({status}) in the environment variable {variable}. Correct it."
     return f"it wants a key ({status}). Put yours in the environment variable {variable}."
 
 
-async def _of_model(client: ServerClient, model: str) -> str | None:
+async def _of_model(client: Asker, model: str) -> str | None:
     names = await client.models()
     if not names or model in names:
         return None
