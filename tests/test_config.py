@@ -150,3 +150,16 @@ def test_a_missing_file_and_a_bad_override_are_refused(tmp_path: Path) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         setattr(Settings(), "seed", 1)  # noqa: B010 - as code without types would
+
+
+def test_a_section_is_not_a_value() -> None:
+    with pytest.raises(SettingsError, match="another setting gives 'backbone' one value"):
+        load_settings(None, ["backbone=nano", "backbone.model=x"])
+
+
+def test_an_environment_variable_that_is_no_section_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VISUALLENS_BACKBONE", "nano")
+    with pytest.raises(SettingsError, match="environment"):
+        load_settings()

@@ -4,7 +4,7 @@ Defaults are the paper's values where the paper gives one; each says its source.
 precedence: defaults, then the preset, then a TOML file, then environment variables
 (`VISUALLENS_RETRIEVAL__MAX_PHOTOS=16`), then the command line (`--set retrieval.max_photos=16`).
 A preset only changes defaults: whatever names a key wins over it, key by key.
-An unknown key is an error, and all problems are shown at once.
+An unknown key of a file or the command line is an error, and all problems are shown at once.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as EnvironmentSettingsError
 
 from visuallens.errors import SettingsError
 
@@ -351,6 +352,8 @@ def load_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Se
         return FromFile(**_nested(overrides))
     except ValidationError as error:
         raise SettingsError([_sentence(problem) for problem in error.errors()]) from error
+    except EnvironmentSettingsError as error:
+        raise SettingsError([f"environment: {error}"]) from error
 
 
 def _check_toml(file: Path) -> None:
@@ -370,10 +373,15 @@ def _nested(overrides: Iterable[str]) -> dict[str, Any]:
             problems.append(f"{override!r}: write it as section.key=value")
             continue
         *sections, name = key.strip().split(".")
-        branch = tree
+        branch: Any = tree
         for section in sections:
             branch = branch.setdefault(section, {})
-        branch[name] = _toml_value(text)
+            if not isinstance(branch, dict):
+                break
+        if isinstance(branch, dict):
+            branch[name] = _toml_value(text)
+        else:
+            problems.append(f"{override!r}: another setting gives {section!r} one value")
     if problems:
         raise SettingsError(problems)
     return tree

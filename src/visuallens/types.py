@@ -35,6 +35,7 @@ class RefusalReason(StrEnum):
     SYMLINK_LOOP = "symlink_loop"
     UNREADABLE = "unreadable"
     SIDE_FILE = "side_file"
+    NOT_DESCRIBED = "not_described"
 
 
 @dataclass(frozen=True, slots=True)

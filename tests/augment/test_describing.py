@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.models.toy_backbone import ToyBackbone
 from visuallens import VisualLens, registry
 from visuallens.augment.base import Estimate
 from visuallens.augment.store import Library
 from visuallens.config import load_settings
-from visuallens.errors import ServerBusyError
+from visuallens.errors import ServerBusyError, ServerRefusedError
+from visuallens.models.base import PromptImage
 from visuallens.prompts import caption_prompt
 
 
@@ -144,3 +147,40 @@ def test_a_long_run_says_what_it_will_take(
 )
 def test_an_estimate_reads_well(found: Estimate, text: str) -> None:
     assert str(found) == text
+
+
+def test_one_photo_that_a_server_refuses_costs_no_other(
+    talker: type[Talker], photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def generate(
+        self: Talker, images: Sequence[PromptImage | None], prompts: Sequence[str], **_: object
+    ) -> list[str]:
+        for image in images:
+            assert image is not None
+            if image.image.getpixel((0, 0)) == refused:
+                raise ServerRefusedError("toy", "http://x", "it will not look.", status=400)
+        return [self._talk(prompt) for prompt in prompts]
+
+    with Image.open(photo_folder / "3.jpg") as picture:
+        refused = picture.convert("RGB").getpixel((0, 0))
+    monkeypatch.setattr(talker, "generate", generate)
+    with lens(tmp_path) as opened:
+        report = opened.index(photo_folder)
+        assert report.indexed == 6
+        (refusal,) = report.refused
+        assert refusal.path == str(photo_folder / "3.jpg")
+        assert (refusal.reason.value, "will not look" in refusal.detail) == ("not_described", True)
+        described = [cell.caption for cell in opened.profile("a harbour").cells]
+        assert described.count("A lighthouse by the sea.") == 5
+        monkeypatch.undo()
+
+
+def test_a_server_that_refuses_the_key_stops_the_run(
+    talker: type[Talker], photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def generate(*_: object, **__: object) -> list[str]:
+        raise ServerRefusedError("toy", "http://x", "it refuses the key.", status=401)
+
+    monkeypatch.setattr(talker, "generate", generate)
+    with lens(tmp_path) as opened, pytest.raises(ServerRefusedError):
+        opened.index(photo_folder)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from visuallens.errors import (
     LibraryVersionError,
 )
 from visuallens.models.base import Description
+from visuallens.models.towns import nearest_town
 from visuallens.types import DateSource, GeoPoint, PhotoMetadata
 
 MODEL = ColourReader().id
@@ -158,3 +160,16 @@ def test_a_library_from_before_the_indexes_gets_them(library: Library) -> None:
     query = "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'embeddings_by_photo'"
     with Library.open(library.path, writable=True) as opened:
         assert opened.connection.execute(query).fetchone() == (1,)
+
+
+def test_a_corrected_place_renames_the_town_in_captions(library: Library) -> None:
+    london, paris = GeoPoint(51.5, -0.12), GeoPoint(48.86, 2.35)
+    old, new = nearest_town(london), nearest_town(paris)
+    first = record(1)
+    made = replace(first.made[0], description=Description(f"Palace, {old}", ("palace",)))
+    placed = replace(first, metadata=replace(first.metadata, location=london), made=(made,))
+    save_photos(library, [placed])
+    corrected = replace(first, metadata=replace(first.metadata, location=paris), made=())
+    save_photos(library, [replace(corrected, placed_by_source=True)])
+    (found,) = library.descriptions([first.photo_id], MODEL, "colours-1").values()
+    assert found.caption == f"Palace, {new}"

@@ -10,6 +10,7 @@ import numpy as np
 
 from visuallens.models.base import PromptImage
 from visuallens.models.label_space import LabelKind, LabelSpace
+from visuallens.prompts import Style
 from visuallens.types import FloatArray
 
 
@@ -33,6 +34,7 @@ class ToyBackbone:
     sees = True
     stays_here = True
     is_matcher = True
+    style: Style | None = None
     max_tokens = 8192
 
     def __init__(

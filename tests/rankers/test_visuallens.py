@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +10,15 @@ from tests.models.toy_backbone import ToyBackbone, vowels
 from tests.rankers.test_similarity import resources
 
 from visuallens.config import MatchingSettings
-from visuallens.errors import RequestError
+from visuallens.errors import BackboneError, RequestError
+from visuallens.models.base import PromptImage
+from visuallens.models.label_space import LabelSpace
 from visuallens.models.towns import nearest_town
+from visuallens.rankers.fitting import Cut
 from visuallens.rankers.visuallens import VisualLensRanker
 from visuallens.types import (
     Candidate,
+    FloatArray,
     GeoPoint,
     Photo,
     PhotoMetadata,
@@ -158,7 +162,7 @@ def test_missing_labels_stand_last_and_are_counted() -> None:
     unsaid = {place.id for place in candidates(6) for label in "ab" if place.name in lines[label]}
     assert set(order(ranking)[-2:]) <= unsaid | {"id0"}
     assert ranking.counts["missing_labels"] == 2
-    assert any("no probability for 2 labels" in note for note in ranking.notes)
+    assert any("For 2 labels no probability" in note for note in ranking.notes)
 
 
 def test_an_order_in_words_is_repaired_and_counted() -> None:
@@ -218,7 +222,7 @@ def test_data_cannot_speak_as_the_prompt() -> None:
 def test_an_untrained_backbone_says_so() -> None:
     backbone = ToyBackbone()
     backbone.is_matcher = False
-    assert any("not trained" in note for note in ranked(backbone, *candidates(2)).notes)
+    assert any("untrained model" in note for note in ranked(backbone, *candidates(2)).notes)
 
 
 def test_without_a_backbone_it_says_what_to_do() -> None:
@@ -244,3 +248,82 @@ def test_where_a_photo_was_taken_stays_here() -> None:
         ranked(backbone, *candidates(2), built=built)
         assert (str(town) in backbone.prompts[0]) is stays_here
         assert "Palace, June 2019" in backbone.prompts[0]
+
+
+def test_a_window_that_told_nothing_decides_nothing() -> None:
+    def liking(line: str) -> float:
+        return vowels(line) / 10
+
+    class Deaf(ToyBackbone):
+        """Says nothing in its first prompt."""
+
+        def score_labels(
+            self,
+            images: Sequence[PromptImage | None],
+            prompts: Sequence[str],
+            label_space: LabelSpace,
+        ) -> FloatArray:
+            first = not self.prompts
+            rows = super().score_labels(images, prompts, label_space)
+            if first:
+                rows[0] = np.nan
+            return rows
+
+    ranking = ranked(Deaf(liking, labels=20), *candidates(40), rounds=1)
+    assert len(ranking.candidates) == 40
+    told = [place for place in ranking.candidates if place.candidate.id in order(ranking)[:20]]
+    assert min(place.score for place in told) > max(p.score for p in ranking.candidates[20:])
+
+
+def test_a_backbone_that_tells_nothing_is_an_error() -> None:
+    with pytest.raises(BackboneError, match="told nothing about any candidate"):
+        ranked(ToyBackbone(unsaid="abcdef"), *candidates(6))
+    with pytest.raises(BackboneError, match="told nothing"):
+        ranked(ToyBackbone(in_words=lambda _: "I cannot help with that."), *candidates(6))
+
+
+def test_unnamed_candidates_of_an_order_share_the_last_places() -> None:
+    # Places of four: log 4/1 = 1.386, log 4/2 = 0.693, then (log 4/3 + log 4/4) / 2 = 0.144 each.
+    ranking = ranked(ToyBackbone(in_words=lambda _: "[2] > [1]"), *candidates(4))
+    scores = [candidate.score for candidate in ranking.candidates]
+    assert scores == pytest.approx([1.3863, 0.6931, 0.1438, 0.1438], abs=1e-4)
+
+
+def test_an_image_that_leaves_no_room_is_left_out() -> None:
+    backbone = ToyBackbone()
+    backbone.max_tokens = 80  # of which an image takes 64
+    ranking = ranked(backbone, *candidates(2))
+    assert backbone.images == [None]
+    assert ranking.counts["image_cut"] == 1
+    assert any("the image was left out" in note for note in ranking.notes)
+
+
+def test_descriptions_without_spaces_are_cut_not_dropped() -> None:
+    cut = Cut(160, 0, 5)
+    assert len(cut.description(Candidate("1", "n", "古い時計" * 100))) == 160
+    assert cut.description(Candidate("1", "n", "very old " * 30)).split()[-1] in {"very", "old"}
+    counts = Cut(0, 0, 5).counts([Candidate("1", "n", "old"), Candidate("2", "n")], (), 5)
+    assert counts == {"descriptions_left_out": 1}
+
+
+def test_the_longest_candidates_are_found_whatever_they_are_written_in() -> None:
+    class Bytes(ToyBackbone):
+        max_tokens = 2000
+
+        def count_tokens(self, prompts: Sequence[str], *, image: bool) -> list[int]:
+            del image
+            return [len(prompt.encode()) for prompt in prompts]
+
+    places = [Candidate(f"a{n}", "A plain name " * 11) for n in range(30)]
+    places += [Candidate(f"j{n}", "古い時計の博物館" * 16) for n in range(30)]
+    backbone = Bytes()
+    ranking = ranked(backbone, *places, image=False, captions=False)
+    assert len(ranking.candidates) == 60
+    assert max(len(prompt.encode()) for prompt in backbone.prompts) <= 2000
+
+
+def test_a_trained_backbone_is_asked_in_its_own_style() -> None:
+    backbone = ToyBackbone()
+    backbone.style = "paper"
+    ranked(backbone, *candidates(2), style="fenced")
+    assert "<<<" not in backbone.prompts[0]

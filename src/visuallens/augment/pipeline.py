@@ -36,7 +36,13 @@ from visuallens.augment.records import (
 )
 from visuallens.augment.store import DuplicateCounts, Library
 from visuallens.config import Settings
-from visuallens.errors import LibraryBusyError, LibraryReadOnlyError, PhotoError
+from visuallens.errors import (
+    LibraryBusyError,
+    LibraryReadOnlyError,
+    PhotoError,
+    PromptTooLongError,
+    ServerRefusedError,
+)
 from visuallens.images import OpenedPhoto, display_path, fingerprint, open_photo
 from visuallens.models.base import PhotoReader, PreparedPhoto
 from visuallens.types import (
@@ -51,6 +57,7 @@ logger = logging.getLogger(__name__)
 _LOOK_AHEAD_BATCHES = 2
 _PATIENCE_S = 600.0
 _LONG_RUN_S = 60.0
+_ABOUT_THE_PHOTO = frozenset((400, 413, 422))
 
 
 @dataclass(slots=True)
@@ -107,7 +114,8 @@ def index(
         progress: told how it goes, or None.
 
     Returns:
-        What was done. One photo that cannot be read never stops a run.
+        What was done. One photo that cannot be read, or that a server will not describe, never
+        stops a run.
 
     Raises:
         LibraryFullError: the disk is full; what was written before is safe.
@@ -115,7 +123,8 @@ def index(
 
     Choice: a photo whose file is gone stays in the history, which outlives files; `forget` removes
         it. A file that was refused is tried again, since a new package may read it. A date or
-        place that a source gives later replaces the known one; a caption made before stays.
+        place that a source gives later replaces the known one, and the town in captions with it;
+        a date in a caption made before stays.
     """
     start = time.perf_counter()
     run = _Run(library, readers, user_id, settings, progress)
@@ -302,7 +311,7 @@ def _read_and_save(run: _Run, batch: Sequence[_Opened]) -> None:
     made: dict[str, list[Made]] = {}
     for position, (reader, complete) in enumerate(zip(run.readers, run.complete, strict=True)):
         unread = {one.photo_id: one for one in batch if one.photo_id not in complete}
-        for photo_id, result in _read(reader, position, list(unread.values())):
+        for photo_id, result in _read(run, reader, position, list(unread.values())):
             made.setdefault(photo_id, []).append(result)
     save_photos(
         run.library,
@@ -338,12 +347,24 @@ def _announce(run: _Run, batch: int, todo: int, seconds: float) -> None:
 
 
 def _read(
-    reader: PhotoReader, position: int, photos: Sequence[_Opened]
+    run: _Run, reader: PhotoReader, position: int, photos: Sequence[_Opened]
 ) -> Iterator[tuple[str, Made]]:
+    """Read a batch; where a server refuses it, photo by photo, so that one costs no other."""
     inputs = [array for photo in photos if (array := photo.inputs[position]) is not None]
     if not inputs:
         return
-    readings = reader.read(inputs, [photo.metadata for photo in photos])
+    try:
+        readings = reader.read(inputs, [photo.metadata for photo in photos])
+    except (ServerRefusedError, PromptTooLongError) as error:
+        if isinstance(error, ServerRefusedError) and error.status not in _ABOUT_THE_PHOTO:
+            raise
+        if len(photos) > 1:
+            for photo in photos:
+                yield from _read(run, reader, position, [photo])
+            return
+        path = display_path(photos[0].sighting.path)
+        run.refused.append(Refusal(path, RefusalReason.NOT_DESCRIBED, str(error)))
+        return
     for row, photo in enumerate(photos):
         embedding = None if readings.embeddings is None else readings.embeddings[row]
         description = None if readings.descriptions is None else readings.descriptions[row]

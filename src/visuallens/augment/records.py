@@ -20,7 +20,15 @@ from visuallens.augment.store import Library, signed, unsigned
 from visuallens.config import IndexSettings
 from visuallens.images import SAME_PICTURE_BITS
 from visuallens.models.base import Description, PhotoReader
-from visuallens.types import DateSource, FloatArray, PhotoMetadata, Refusal, RefusalReason
+from visuallens.models.towns import nearest_town
+from visuallens.types import (
+    DateSource,
+    FloatArray,
+    GeoPoint,
+    PhotoMetadata,
+    Refusal,
+    RefusalReason,
+)
 
 _TRUSTED_DATES = (DateSource.EXIF.value, DateSource.GPS.value, DateSource.MANIFEST.value)
 
@@ -237,10 +245,34 @@ def _save_news(connection: sqlite3.Connection, record: PhotoRecord, number: int)
             ),
         )
     if location is not None and record.placed_by_source:
+        _rename_town(connection, number, location)
         connection.execute(
             "UPDATE photos SET latitude = ?, longitude = ? WHERE number = ?",
             (location.latitude, location.longitude, number),
         )
+
+
+def _rename_town(connection: sqlite3.Connection, number: int, location: GeoPoint) -> None:
+    """Let captions that end with the town of an old position name that of the new one."""
+    ((latitude, longitude),) = connection.execute(
+        "SELECT latitude, longitude FROM photos WHERE number = ?", (number,)
+    )
+    if latitude is None or longitude is None or location == GeoPoint(latitude, longitude):
+        return
+    old, new = nearest_town(GeoPoint(latitude, longitude)), nearest_town(location)
+    if old is None or new is None or old == new:
+        return
+    captions = connection.execute(
+        "SELECT rowid, caption FROM augmentations WHERE photo = ?", (number,)
+    ).fetchall()
+    connection.executemany(
+        "UPDATE augmentations SET caption = ? WHERE rowid = ?",
+        [
+            (caption.removesuffix(old) + new, row)
+            for row, caption in captions
+            if caption.endswith(old)
+        ],
+    )
 
 
 def _save_sighting(connection: sqlite3.Connection, sighting: Sighting, number: int) -> None:

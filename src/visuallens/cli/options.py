@@ -46,7 +46,10 @@ def common(function: Command) -> Command:
 def backbone_overrides(backbone: str | None, adapter: Path | None = None) -> tuple[str, ...]:
     """Turn --backbone and --adapter into settings; what was not given changes nothing."""
     chosen = (("name", backbone), ("adapter", adapter))
-    return tuple(f"backbone.{key}={value}" for key, value in chosen if value is not None)
+    # Quoted, for a folder may be named like a number or a date.
+    return tuple(
+        f"backbone.{key}={json.dumps(str(value))}" for key, value in chosen if value is not None
+    )
 
 
 # Any: JSON values.

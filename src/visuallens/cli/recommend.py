@@ -29,7 +29,9 @@ _NAME_WIDTH = 34
 @click.option("--category", help="What to rank, if the question alone should not decide.")
 @click.option("--near", type=Point(), help="Where you are: keeps the nearest places.")
 @click.option("--within", "within_km", type=float, metavar="KM", help="Only this near.")
-@click.option("--top", default=10, show_default=True, help="How many places to print.")
+@click.option(
+    "--top", type=click.IntRange(1), default=10, show_default=True, help="How many places to print."
+)
 @click.option(
     "--ranker", help="similarity, visuallens, random, rating or nearest. [default: similarity]"
 )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visuallens.models.label_space import LabelKind, LabelSpace
+from visuallens.prompts import Style
 from visuallens.types import FloatArray, PhotoMetadata
 
 PreparedPhoto = NDArray[Any]  # Any: pixels as integers or floats, as the model takes them
@@ -153,6 +154,7 @@ class Backbone(Protocol):
         sees: it takes images; one that does not ignores them.
         stays_here: nothing that it is shown leaves this machine.
         is_matcher: it was trained to match candidates; without it, it answers unprepared.
+        style: in which matching prompts were written when it was trained; None: any.
         scores: "logits" when `score_labels` works; "permutation" when only `generate` does and
             the order of the candidates must be asked for in words.
         max_tokens: longest prompt that it can read, image included.
@@ -168,6 +170,8 @@ class Backbone(Protocol):
     def stays_here(self) -> bool: ...
     @property
     def is_matcher(self) -> bool: ...
+    @property
+    def style(self) -> Style | None: ...
     @property
     def scores(self) -> Literal["logits", "permutation"]: ...
     @property

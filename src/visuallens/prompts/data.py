@@ -33,6 +33,8 @@ _SUBSTITUTES = str.maketrans(
         "\u2800": " ",  # a Braille cell without dots
     }
 )
+_MAX_CATEGORY = 40
+_ENDS_CLAUSE = re.compile(r"[.?!:;\u3002\uff01\uff1f]")
 _UNSEEN = {"Cc", "Cf", "Cs"}
 _IGNORABLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\uffa0\ufe00-\ufe0f\ufff0-\ufff8"
@@ -73,12 +75,13 @@ def category_word(category: str) -> str:
     """Write a category into a sentence.
 
     Args:
-        category: as asked; it comes from whoever asks and stands outside the fence.
+        category: as asked, or as a places file spells it; it stands outside the fence.
 
     Returns:
-        Harmless text; "place" when there is no category.
+        At most 40 characters up to the first sign that ends a sentence or clause, so that no
+        sentence of its own fits in; "place" when nothing is left.
     """
-    return as_data(category) or "place"
+    return as_data(_ENDS_CLAUSE.split(as_data(category))[0], _MAX_CATEGORY) or "place"
 
 
 def word_list(words: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from visuallens.prompts import as_data
 from visuallens.types import Candidate, ProfileCell
 
 _DESCRIPTION_CHARACTERS = (None, 160, 80, 40, 0)
@@ -31,11 +32,8 @@ class Cut:
     window: int
 
     def description(self, candidate: Candidate) -> str:
-        """Cut a description at a word."""
-        text, longest = candidate.description, self.description_characters
-        if longest is None or len(text) <= longest:
-            return text
-        return text[: longest + 1].rpartition(" ")[0].rstrip(" ,;:.-")
+        """Cut a description, between words where it has any; see `as_data`."""
+        return as_data(candidate.description, self.description_characters)
 
     def counts(
         self, candidates: Sequence[Candidate], cells: Sequence[ProfileCell], window: int
@@ -43,8 +41,11 @@ class Cut:
         """Count what is left out; empty when nothing is."""
         captions = sum(bool(cell.caption) for cell in cells)
         kept = sum(bool(cell.caption) for cell in cells[: self.captions])
+        whole = [len(as_data(candidate.description)) for candidate in candidates]
+        said = [len(self.description(candidate)) for candidate in candidates]
         cut = {
-            "descriptions_cut": sum(self.description(c) != c.description for c in candidates),
+            "descriptions_cut": sum(0 < s < w for s, w in zip(said, whole, strict=True)),
+            "descriptions_left_out": sum(s == 0 < w for s, w in zip(said, whole, strict=True)),
             "captions_cut": captions - kept,
             "window_cut": max(0, min(window, len(candidates)) - self.window),
         }

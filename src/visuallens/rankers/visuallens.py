@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from visuallens.config import MatchingSettings
-from visuallens.errors import RequestError
+from visuallens.errors import BackboneError, RequestError
 from visuallens.models.base import Backbone, PromptImage
 from visuallens.models.label_space import MOST_LABELS, LabelSpace
 from visuallens.models.towns import without_town
 from visuallens.prompts import (
     CandidateLine,
+    Permutation,
+    as_data,
     matching_prompt,
     parse_permutation,
     permutation_prompt,
@@ -38,6 +40,13 @@ from visuallens.types import (
 )
 
 _TOKENS_PER_LABEL = 6
+_MOST_FOR_IMAGE = 0.8
+_CUT = (
+    ("image_cut", "the image was left out"),
+    ("descriptions_cut", "{} descriptions were shortened"),
+    ("descriptions_left_out", "{} descriptions left out"),
+    ("captions_cut", "{} captions left out"),
+)
 
 
 class VisualLensRanker:
@@ -109,6 +118,8 @@ class _Asked:
         )
         self._in_words = self.backbone.scores == "permutation"
         self._labels = _numbers() if self._in_words else self._label_space()
+        self._told = False
+        self._style = self.backbone.style or self.settings.style
         self._image = self._shown_image()
         self._cut = self._fit()
 
@@ -121,6 +132,12 @@ class _Asked:
         generator = np.random.default_rng((self.request.seed, 2))
         ask = self._ask_in_words if self._in_words else self._ask_labels
         own = rank_in_windows(count, size, rounds, generator, ask)
+        if not self._told:
+            raise BackboneError(
+                self.backbone.id,
+                "it told nothing about any candidate: no label was among what it answered. Choose "
+                "another model, or another --ranker.",
+            )
         scores = np.empty(count, np.float32)
         scores[self._order] = own
         return scores
@@ -130,25 +147,25 @@ class _Asked:
         notes = []
         if not self.backbone.is_matcher:
             notes.append(
-                f"The backbone {self.backbone.name!r} was not trained to match candidates: this is "
-                "the order of an untrained model."
+                f"The backbone {self.backbone.name!r} is not known to be trained to match "
+                "candidates: read this as the order of an untrained model."
             )
-        if self.counts["descriptions_cut"] or self.counts["captions_cut"]:
-            notes.append(
-                f"To fit the prompt, {self.counts['descriptions_cut']} descriptions were shortened "
-                f"and {self.counts['captions_cut']} captions left out."
-            )
+        cut = [text.format(self.counts[name]) for name, text in _CUT if self.counts[name]]
+        if cut:
+            notes.append(f"To fit the prompt, {', '.join(cut)}.")
         if self.counts["prompts"] > self.settings.shuffles:
             notes.append(f"The candidates were compared in {self.counts['prompts']} prompts.")
         if self.counts["missing_labels"]:
             notes.append(
-                f"The server gave no probability for {self.counts['missing_labels']} labels; these "
-                "candidates stand last in their prompts."
+                f"For {self.counts['missing_labels']} labels no probability came back; in their "
+                "prompts these candidates count as the least likely."
             )
         repaired = {k: self.counts[k] for k in ("missing", "duplicates", "malformed")}
         if any(repaired.values()):
             said = ", ".join(f"{number} {name}" for name, number in repaired.items())
             notes.append(f"The model's order was repaired: {said}.")
+        if self.counts["no_order"]:
+            notes.append(f"In {self.counts['no_order']} prompts the model gave no order at all.")
         return notes
 
     def _label_space(self) -> LabelSpace:
@@ -161,19 +178,23 @@ class _Asked:
         return PromptImage(profile.image, profile.grid_side) if profile.cells else None
 
     def _fit(self) -> Cut:
-        """Choose how much to say, and count what is left out."""
+        """Choose how much to say, and count what is left out; an image that leaves no room goes."""
         budget = min(self.settings.max_tokens or self.backbone.max_tokens, self.backbone.max_tokens)
         cells, window = self.profile.cells, min(len(self._labels), MOST_LABELS)
-        around = self.backbone.count_tokens([""], image=self._image is not None)[0]
+        (around,) = self.backbone.count_tokens([""], image=self._image is not None)
+        if self._image is not None and around > budget * _MOST_FOR_IMAGE:
+            self._image = None
+            self.counts["image_cut"] = 1
+            (around,) = self.backbone.count_tokens([""], image=False)
         candidates = self.request.candidates
 
         def longest(cut: Cut) -> int:
             # The longest candidates, as if all were in one prompt.
             by_length = sorted(
                 range(len(candidates)),
-                key=lambda at: -len(candidates[at].name) - len(cut.description(candidates[at])),
+                key=lambda at: -_bytes_of(candidates[self._order[at]], cut),
             )
-            prompt = self._prompt([self._order.index(at) for at in by_length[: cut.window]], cut)
+            prompt = self._prompt(by_length[: cut.window], cut)
             if len(prompt.encode()) + around <= budget:
                 return 0  # no tokenizer makes more tokens than bytes
             (count,) = self.backbone.count_tokens([prompt], image=self._image is not None)
@@ -195,7 +216,7 @@ class _Asked:
             self.profile.aspect_words if self.settings.aspects else (),
             [(cell.number, self._caption(cell)) for cell in captions if cell.caption],
             lines,
-            style=self.settings.style,
+            style=self._style,
         )
 
     def _caption(self, cell: ProfileCell) -> str:
@@ -212,18 +233,24 @@ class _Asked:
         logs = self.backbone.score_labels(
             [self._image] * len(prompts), prompts, self._labels.cut(size)
         )
-        return [self._lift(row[: len(window)]) for row, window in zip(logs, windows, strict=True)]
+        rows = zip(logs, windows, strict=True)
+        return self._noted([self._lift(row[: len(window)]) for row, window in rows])
+
+    def _noted(self, scores: list[FloatArray]) -> list[FloatArray]:
+        """Remember whether anything was told at all."""
+        self._told = self._told or any(not np.isnan(row).all() for row in scores)
+        return scores
 
     def _lift(self, logs: FloatArray) -> FloatArray:
         """Turn log-probabilities of one prompt into log-lifts over chance among its candidates.
 
         Choice: a label that a server did not name counts as half as likely as the least likely one
-            that it named.
+            that it named; a prompt of which it named none tells nothing.
         """
         missing = np.isnan(logs)
         self.counts["missing_labels"] += int(missing.sum())
         if missing.all():
-            return np.zeros(len(logs), np.float32)
+            return np.full(len(logs), np.nan, np.float32)
         known = np.where(missing, np.nanmin(logs) - np.log(2), logs)
         return np.asarray(known - np.logaddexp.reduce(known) + np.log(len(known)), np.float32)
 
@@ -241,10 +268,26 @@ class _Asked:
             self.counts["missing"] += order.missing
             self.counts["duplicates"] += order.duplicates
             self.counts["malformed"] += order.malformed
-            row = np.empty(len(window), np.float32)
-            row[list(order.order)] = -np.log(np.arange(1, len(window) + 1) / len(window))
-            scores.append(row)
-        return scores
+            self.counts["no_order"] += order.missing == len(window)
+            scores.append(_of_order(order))
+        return self._noted(scores)
+
+
+def _of_order(order: Permutation) -> FloatArray:
+    """Score the places of an order as log(candidates / place); unnamed ones share what is left."""
+    count = len(order.order)
+    by_place = -np.log(np.arange(1, count + 1) / count)
+    named = count - order.missing
+    if named == 0:
+        return np.full(count, np.nan, np.float32)
+    by_place[named:] = by_place[named:].mean() if order.missing else 0.0
+    row = np.empty(count, np.float32)
+    row[list(order.order)] = by_place
+    return row
+
+
+def _bytes_of(candidate: Candidate, cut: Cut) -> int:
+    return len(f"{as_data(candidate.name)}{cut.description(candidate)}".encode())
 
 
 def _numbers() -> LabelSpace:

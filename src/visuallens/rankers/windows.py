@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from visuallens.types import FloatArray
 
+_BELOW = float(np.log(2))
+
 Window = tuple[int, ...]
 """Positions of candidates, in the order in which a prompt lists them."""
 ScoreWindows = Callable[[Sequence[Window]], Sequence[FloatArray]]
-"""Gives, for each window, one score per candidate: 0 is as likely as chance within the window."""
+"""Gives, for each window, one score per candidate: 0 is as likely as chance within the window, NaN
+is nothing known."""
 
 
 def rank_in_windows(
@@ -33,7 +36,8 @@ def rank_in_windows(
 
     Returns:
         (count,) float32, higher is better. With one window, the mean over the rounds; with
-        several, those that reach the last window come first, in its order.
+        several, those that reach the last window come first, in its order. A candidate of which
+        no window told anything comes last.
     """
     windows = shuffled_windows(count, size, rounds, generator)
     scores = _means(count, windows, score(windows))
@@ -73,10 +77,14 @@ def shuffled_windows(
 
 
 def _means(count: int, windows: Sequence[Window], scores: Sequence[FloatArray]) -> FloatArray:
-    """Average what each candidate got in its windows; 0 for one that was in none."""
+    """Average what each candidate got in its windows; one that got nothing is below all others."""
     sums, seen = np.zeros(count), np.zeros(count)
     for window, row in zip(windows, scores, strict=True):
         at: NDArray[np.intp] = np.array(window, dtype=np.intp)
-        sums[at] += row
-        seen[at] += 1
-    return np.asarray(sums / np.maximum(seen, 1), dtype=np.float32)
+        known = ~np.isnan(row)
+        sums[at[known]] += row[known]
+        seen[at[known]] += 1
+    means = sums / np.maximum(seen, 1)
+    if seen.any():
+        means[seen == 0] = means[seen > 0].min() - _BELOW
+    return np.asarray(means, dtype=np.float32)

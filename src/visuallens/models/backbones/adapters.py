@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from visuallens import __version__
 from visuallens.errors import AdapterError, MissingPackageError
@@ -28,7 +28,7 @@ from visuallens.models.label_space import (
     new_tokens,
     tokenizer_hash,
 )
-from visuallens.prompts import PROMPT_VERSION
+from visuallens.prompts import PROMPT_VERSION, Style
 
 if TYPE_CHECKING:
     from visuallens.models.backbones.family import Parts
@@ -52,13 +52,16 @@ class Lora:
     dropout: float = 0.1
 
 
-def add_adapter(backbone: LocalBackbone, lora: Lora, labels: LabelKind) -> LabelSpace:
+def add_adapter(
+    backbone: LocalBackbone, lora: Lora, labels: LabelKind, style: Style = "fenced"
+) -> LabelSpace:
     """Put a fresh, trainable adapter into a backbone.
 
     Args:
         backbone: its model is replaced by one with the adapter.
         lora: its size.
         labels: new tokens are added to the vocabulary first.
+        style: of the matching prompts it will be trained with; it is asked in no other.
 
     Returns:
         The label space to train with.
@@ -84,7 +87,7 @@ def add_adapter(backbone: LocalBackbone, lora: Lora, labels: LabelKind) -> Label
     )
     with _quiet():
         backbone.parts.model = peft.get_peft_model(backbone.parts.model, config)
-    backbone.trained_labels = label_space
+    backbone.trained_labels, backbone.style = label_space, style
     backbone.forget_prefix()
     return label_space
 
@@ -135,7 +138,7 @@ def attach_adapter(backbone: LocalBackbone, folder: Path) -> None:
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise AdapterError(backbone.id, folder, str(error), _ADVICE) from error
     backbone.parts.model = model.eval()
-    backbone.trained_labels = labels
+    backbone.trained_labels, backbone.style = labels, _style_of(backbone.id, folder, record)
     backbone.forget_prefix()
 
 
@@ -163,25 +166,26 @@ def merge_adapter(backbone: LocalBackbone, folder: Path) -> None:
     _write_record(folder, backbone, labels, {})
 
 
-def merged_labels(folder: Path, parts: Parts) -> LabelSpace | None:
-    """Read the label space of a merged model.
+def merged_labels(folder: Path, parts: Parts) -> tuple[LabelSpace | None, Style | None]:
+    """Read the label space and the prompt style of a merged model.
 
     Args:
         folder: of the weights.
         parts: the loaded model.
 
     Returns:
-        Its labels, or None for a model that was never trained here.
+        Its labels and style, or None for a model that was never trained here.
 
     Raises:
         AdapterError: the record does not fit the model's tokenizer.
     """
     if not (folder / RECORD_FILE).is_file():
-        return None
-    labels = _labels_of(parts.source.id, folder, _read_record(parts.source.id, folder))
+        return None, None
+    record = _read_record(parts.source.id, folder)
+    labels = _labels_of(parts.source.id, folder, record)
     here = tokenizer_hash(parts.tokenizer)
     _same(parts.source.id, folder, "tokenizer", labels.tokenizer[:12], here[:12])
-    return labels
+    return labels, _style_of(parts.source.id, folder, record)
 
 
 def add_label_tokens(parts: Parts) -> None:
@@ -262,6 +266,7 @@ def _write_record(
         "family": backbone.name,
         "base": backbone.parts.source.id,
         "prompts": PROMPT_VERSION,
+        "style": backbone.style,
         "labels": asdict(labels),
         "config": dict(config),
     }
@@ -290,6 +295,14 @@ def _labels_of(backbone: str, folder: Path, record: Mapping[str, Any]) -> LabelS
     except (KeyError, TypeError, ValueError) as error:
         problem = f"its label space cannot be read ({error})"
         raise AdapterError(backbone, folder, problem, _ADVICE) from error
+
+
+def _style_of(backbone: str, folder: Path, record: Mapping[str, Any]) -> Style:
+    style: Style = record.get("style", "")
+    if style not in get_args(Style):
+        problem = f"its prompt style {style!r} is unknown"
+        raise AdapterError(backbone, folder, problem, _ADVICE)
+    return style
 
 
 def _check_labels(backbone: LocalBackbone, folder: Path, labels: LabelSpace) -> None:

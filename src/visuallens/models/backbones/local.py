@@ -25,6 +25,7 @@ from visuallens.models.label_space import (
     reserved_tokens,
     tokenizer_hash,
 )
+from visuallens.prompts import Style
 from visuallens.types import FloatArray
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class LocalBackbone:
         parts: the loaded model.
         settings: batch size, device, kept prefix.
         label_space: that the weights were trained with, or None when they were not.
+        style: of the prompts that they were trained with, or None.
     """
 
     scores: Literal["logits", "permutation"] = "logits"
@@ -69,11 +71,13 @@ class LocalBackbone:
         parts: Parts,
         settings: BackboneSettings | None = None,
         label_space: LabelSpace | None = None,
+        style: Style | None = None,
     ) -> None:
         self.family = family
         self.parts = parts
         self.settings = settings or BackboneSettings(name=family.name)
         self.trained_labels = label_space
+        self.style = style
         self._kept: _Kept | None = None
 
     @property
@@ -258,6 +262,11 @@ class LocalBackbone:
     def _of_labels(self, logits: Tensor, ids: Sequence[int]) -> FloatArray:
         """Give (prompts, labels) log-probabilities over the whole vocabulary."""
         logs = logits.float().log_softmax(dim=-1)[:, list(ids)]
+        if not bool(logs.isfinite().all()):
+            raise BackboneError(
+                self.name,
+                "its numbers overflow. Choose --set backbone.dtype=bfloat16 or float32.",
+            )
         return np.asarray(logs.cpu().numpy(), dtype=np.float32)
 
     def _check(self, label_space: LabelSpace) -> None:

@@ -64,7 +64,7 @@ def open_backbone(
         advice = f"Fetch it again with: visuallens models pull {family.name}"
         raise WeightsMissingError(source.id, problem, advice) from error
     parts.model.to(device).eval()
-    backbone = LocalBackbone(family, parts, settings, merged_labels(source.folder, parts))
+    backbone = LocalBackbone(family, parts, settings, *merged_labels(source.folder, parts))
     if settings.adapter is not None:
         attach_adapter(backbone, settings.adapter)
     return backbone

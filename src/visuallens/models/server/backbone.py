@@ -32,6 +32,7 @@ from visuallens.models.server.labels import (
     vocabulary_hash,
 )
 from visuallens.models.server.loop import LoopThread, for_each
+from visuallens.prompts import Style
 from visuallens.types import FloatArray
 
 IMAGE_TOKENS = 3_000
@@ -58,6 +59,7 @@ class ServerBackbone:
         sees: it takes images, as far as the server says.
         stays_here: nothing that it is shown leaves this machine, as far as is known.
         is_matcher: never known of a server.
+        style: of prompts it was trained with; never known of a server.
         max_tokens: longest prompt.
     """
 
@@ -67,6 +69,7 @@ class ServerBackbone:
         self.sees = found.sees
         self.stays_here = found.stays_here
         self.is_matcher = False
+        self.style: Style | None = None
         self.max_tokens = found.max_tokens
         self._client = client
         self._loop = loop
