@@ -30,6 +30,17 @@ def model() -> EmbeddedModel:
     return EmbeddedModel()
 
 
+@pytest.fixture(autouse=True)
+def answers_folder(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Where answers of servers are kept in tests, since `forget` deletes those of the user."""
+    folder = tmp_path_factory.mktemp("answers") / "models-test"
+    folder.mkdir()
+    monkeypatch.setattr("visuallens.models.server.cache.cache_folder", lambda: folder)
+    return folder
+
+
 @pytest.fixture
 def photo_folder(tmp_path: Path) -> Path:
     """Six different drawn photos."""

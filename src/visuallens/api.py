@@ -6,6 +6,7 @@ This is what the command line and any service call. Source: §4, the whole infer
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -139,7 +140,7 @@ class VisualLens:
         files = find_files(photos)
         self.close()
         readers = self._loaded.readers()
-        with Library.open(self.path, create=True) as library:
+        with Library.open(self.path) if self.path.exists() else nullcontext() as library:
             return estimate_files(library, files, readers, user_id=user, settings=self.settings)
 
     def status(self) -> LibraryStatus:

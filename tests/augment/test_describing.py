@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tests.models.server.fake_server import FakeServer
 from tests.models.toy_backbone import ToyBackbone
 from visuallens import VisualLens, registry
 from visuallens.augment.base import Estimate
@@ -103,7 +105,7 @@ def test_an_estimate_leaves_the_library_as_it_is(
         assert found.photos == 6
         assert found.seconds > 0
         assert 0 < talker.captions <= 4
-        assert opened.status().photos == 0
+        assert not (tmp_path / "library").exists()
         opened.index(photo_folder)
         assert opened.estimate(photo_folder) == Estimate(0, 0.0)
 
@@ -184,3 +186,41 @@ def test_a_server_that_refuses_the_key_stops_the_run(
     monkeypatch.setattr(talker, "generate", generate)
     with lens(tmp_path) as opened, pytest.raises(ServerRefusedError):
         opened.index(photo_folder)
+
+
+def test_an_estimate_is_the_same_when_its_answers_are_kept(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    with FakeServer() as fake:
+        overrides = (
+            "backbone.name=server",
+            f"backbone.server.url={fake.url}",
+            "backbone.server.price_in=1000",
+        )
+        costs = []
+        for _ in range(2):
+            with lens(tmp_path, *overrides) as opened:
+                costs.append(opened.estimate(photo_folder).cost)
+        asked = len(fake.chats())
+        with lens(tmp_path, *overrides) as opened:
+            opened.index(photo_folder)
+        # six photos, two answers of ten tokens each, at 1,000 a million: 0.12
+        assert costs == [pytest.approx(0.12)] * 2
+        assert len(fake.chats()) < asked + 12  # what was estimated is not paid again
+
+
+def test_what_is_done_once_is_not_extrapolated(
+    talker: type[Talker], photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = talker._talk
+
+    def slow_at_first(self: Talker, prompt: str) -> str:
+        if not talker.captions:
+            time.sleep(1)
+        return talk(self, prompt)
+
+    monkeypatch.setattr(talker, "_talk", slow_at_first)
+    with lens(tmp_path) as opened:
+        assert opened.estimate(photo_folder).seconds < 1
+        one = opened.estimate(photo_folder / "0.jpg")
+        assert (one.photos, one.seconds > 0) == (1, True)

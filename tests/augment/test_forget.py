@@ -12,6 +12,7 @@ from visuallens.augment.forget import Receipt, forget
 from visuallens.augment.records import save_photos
 from visuallens.augment.store import Library
 from visuallens.errors import LibraryBusyError, LibraryError, RequestError
+from visuallens.models.server.cache import FILE_NAME, AnswerCache
 
 
 @pytest.fixture
@@ -142,3 +143,43 @@ def test_nothing_is_deleted_while_somebody_reads(library: Path, photo_folder: Pa
         with pytest.raises(LibraryBusyError):
             forget(opened, photo=str(photo_folder / "0.jpg"))
     assert len(content(library)["photos"]) == 7
+
+
+def test_kept_answers_of_servers_go_too(
+    library: Path, photo_folder: Path, answers_folder: Path
+) -> None:
+    cache = AnswerCache()
+    cache.put("k", {"caption": "a lighthouse"})
+    cache.put("l", {"caption": "lighthouse, sea"})
+    receipt = forgotten(library, photo=str(photo_folder / "0.jpg"))
+    assert receipt.answers_deleted == 2
+    assert "Deleted all 2 answers of model servers" in str(receipt)
+    assert b"lighthouse" not in b"".join(file.read_bytes() for file in answers_folder.iterdir())
+    cache.close()
+    again = forgotten(library, photo=str(photo_folder / "1.jpg"))
+    assert (again.answers_deleted, "answers" in str(again)) == (0, False)
+
+
+def test_no_file_of_answers_is_made(
+    library: Path, photo_folder: Path, answers_folder: Path
+) -> None:
+    assert forgotten(library, photo=str(photo_folder / "0.jpg")).answers_deleted == 0
+    assert list(answers_folder.iterdir()) == []
+
+
+def test_nothing_is_forgotten_while_answers_cannot_be_deleted(
+    library: Path, photo_folder: Path, answers_folder: Path
+) -> None:
+    (answers_folder / FILE_NAME).mkdir()
+    with pytest.raises(LibraryError, match=FILE_NAME):
+        forgotten(library, photo=str(photo_folder / "0.jpg"))
+    assert len(content(library)["photos"]) == 6
+
+
+def test_what_does_not_match_costs_no_answers(library: Path) -> None:
+    cache = AnswerCache()
+    cache.put("k", {"a": 1})
+    with pytest.raises(RequestError):
+        forgotten(library, user="nobody")
+    assert cache.get("k") == {"a": 1}
+    cache.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,13 +52,13 @@ def failed(
 def test_an_untrained_answer_says_so(library: str, nano: Path) -> None:
     model = ("--set", f"backbone.model={nano}")
     record = json.loads(call(*ASK, "--backbone", "nano", *model, "--library", library, "--json"))
-    assert "not trained" in record["notes"][0]
+    assert "untrained model" in record["notes"][0]
     assert record["counts"] == {"prompts": 1}
     assert record["ranked"] == 25
     scores = [candidate["score"] for candidate in record["candidates"]]
     assert scores == sorted(scores, reverse=True)
     text = call(*ASK, "--backbone", "nano", *model, "--library", library)
-    assert "order of an untrained\nmodel" in text
+    assert "untrained model" in " ".join(text.split())
 
 
 def test_an_adapter_makes_a_matcher(library: str, nano: Path, tmp_path: Path) -> None:
@@ -101,6 +102,11 @@ def test_parity_of_a_model_with_itself(nano: Path) -> None:
             10,
             "Start it",
         ),
+        (
+            ("--backbone", "server", "--set", "backbone.server.url=http://localhost:99999/v1"),
+            10,
+            "from 1 to 65535",
+        ),
     ],
 )
 def test_errors_name_the_next_step(
@@ -127,3 +133,40 @@ def test_a_server_ranks(library: str, monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert record["candidates"] == again["candidates"]
     assert record["ranked"] == 25
     assert "image_url" in json.dumps(fake.chats()[-1])
+
+
+@pytest.mark.parametrize("wrong", [("--prompts", "0"), ("--labels", "1"), ("--labels", "53")])
+def test_parity_needs_something_to_compare(wrong: tuple[str, str]) -> None:
+    result = CliRunner().invoke(visuallens, ("parity", "nano", "nano", *wrong))
+    assert (result.exit_code, wrong[0] in result.output) == (2, True)
+
+
+def test_parity_lists_no_candidate_without_a_label(nano: Path) -> None:
+    with FakeServer("openai") as fake:
+        chosen = (f"backbone.server.url={fake.url}", f"backbone.model={nano}")
+        model = ("--set-first", chosen[1], "--set-second", chosen[0])
+        rest = ("--prompts", "1", "--labels", "52", "--json")
+        record = json.loads(call("parity", "nano", "server", *model, *rest))
+        prompt = fake.chats()[-1]["messages"][0]["content"][1]["text"]
+    assert record["labels"] == 20
+    assert 0 < record["labels_compared"] <= 20
+    assert "T: " in prompt
+    assert "U: " not in prompt
+
+
+def test_the_account_is_said_at_the_end(tmp_path: Path, photo_folder: Path) -> None:
+    code = "from visuallens.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "index", str(photo_folder), "--backbone", "server"]
+    with FakeServer() as fake:
+        chosen = (
+            "--set",
+            f"backbone.server.url={fake.url}",
+            "--set",
+            "backbone.server.cache=false",
+        )
+        command += [*chosen, "--library", str(tmp_path / "library"), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert json.loads(done.stdout)["indexed"] == 6
+    # two questions about each photo, ten tokens read and two written each
+    assert done.stderr.count("requests") == 1
+    assert "12 requests, 120 tokens in, 24 out." in done.stderr

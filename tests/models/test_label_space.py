@@ -55,25 +55,32 @@ def test_a_vocabulary_without_reserved_tokens_says_so() -> None:
 
 def test_letters_are_read_in_their_place() -> None:
     tokenizer = byte_tokenizer([])
-    space = letters(tokenizer, "Answer:", "toy")
+    space = letters(tokenizer, "Answer:", "", "toy")
     assert len(space) == 52
     for label, token in zip(space.labels, space.token_ids, strict=True):
         ids = tokenizer.encode("Answer:" + label, add_special_tokens=False)
         assert ids[-1] == token
 
 
+def test_a_space_before_a_letter_is_part_of_its_token() -> None:
+    tokenizer = byte_tokenizer([])
+    space = letters(tokenizer, "Answer:", " ", "toy")
+    for label, token in zip(space.labels, space.token_ids, strict=True):
+        assert tokenizer.decode([token]) == f" {label}"
+
+
 def test_a_label_space_survives_its_record() -> None:
-    space = letters(byte_tokenizer([]), "Answer:", "toy")
+    space = letters(byte_tokenizer([]), "Answer:", "", "toy")
     assert LabelSpace.from_record(json.loads(json.dumps(space.to_record()))) == space
 
 
 @pytest.mark.parametrize("change", [{"kind": "emoji"}, {"token_ids": ["x"]}, {"labels": None}])
 def test_a_broken_record_is_refused(change: dict[str, object]) -> None:
-    record = letters(byte_tokenizer([]), "Answer:", "toy").to_record() | change
+    record = letters(byte_tokenizer([]), "Answer:", "", "toy").to_record() | change
     with pytest.raises((KeyError, TypeError, ValueError)):
         LabelSpace.from_record(record)
 
 
 def test_a_cut_keeps_the_first() -> None:
-    space = letters(byte_tokenizer([]), "Answer:", "toy").cut(3)
+    space = letters(byte_tokenizer([]), "Answer:", "", "toy").cut(3)
     assert (space.labels, len(space.token_ids)) == (("A", "B", "C"), 3)

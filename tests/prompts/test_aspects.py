@@ -120,3 +120,18 @@ def test_any_answer_gives_short_harmless_words(answer: str) -> None:
         assert 1 <= len(word.split()) <= 3
         assert "," not in word
         assert as_data(word) == word
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("most telling first, dome, separated by commas, stone arch, aspect words", THREE[:2]),
+        ("One or two words each, the most telling first, dome", ("dome",)),
+        ("things, materials, styles, activities and moods", ()),
+        ("Most telling first: dome, stone arch. Write nothing else.", THREE[:2]),
+        (aspect_prompt(), ()),
+        ("wooden things, art styles, first floor", ("wooden things", "art styles", "first floor")),
+    ],
+)
+def test_the_question_is_no_answer(answer: str, expected: tuple[str, ...]) -> None:
+    assert parse_aspect_words(answer) == expected

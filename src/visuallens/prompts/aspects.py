@@ -36,6 +36,8 @@ _FILLER = re.compile(
 _NOTHING = {"none", "n/a", "nothing", "unknown", "null", "etc", "other"}
 _EDGES = " \t\"'«»\u2039\u203a!?-*_#`~=+.:{}"
 _LONGEST_ENTRY = 200
+_PROMPT_WORD = re.compile(r"\w+")
+_ASKED = f" {' '.join(_PROMPT_WORD.findall(_PROMPT.lower()))} "
 
 
 def aspect_prompt() -> str:
@@ -62,7 +64,8 @@ def parse_aspect_words(answer: str) -> tuple[str, ...]:
 
     Choice: at most 20 a photo: models without training repeat themselves, and 64 photos share
         one prompt. An entry of more than three words, or of more than 40 characters, is a
-        sentence and left out. Singular and plural stay two words.
+        sentence and left out, and so are words of the question itself, which small models repeat.
+        Singular and plural stay two words.
     """
     if is_refusal(answer):
         return ()
@@ -110,4 +113,10 @@ def _clean(entry: str) -> str:
     text = as_data(text)
     is_word = any(sign.isalpha() for sign in text) and text not in _NOTHING
     fits = len(text) <= _MAX_CHARACTERS and count_words(text) <= _MAX_WORDS_EACH
-    return text if is_word and fits else ""
+    return text if is_word and fits and not _is_asked(text) else ""
+
+
+def _is_asked(text: str) -> bool:
+    """Tell whether words stand one after the other in the prompt."""
+    words = " ".join(_PROMPT_WORD.findall(text))
+    return bool(words) and f" {words} " in _ASKED

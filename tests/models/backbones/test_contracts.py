@@ -14,7 +14,14 @@ from PIL import Image
 from visuallens import registry
 from visuallens.config import BackboneSettings
 from visuallens.errors import AdapterError, BackboneError, PromptTooLongError
-from visuallens.models.backbones.adapters import Lora, add_adapter, merge_adapter, save_adapter
+from visuallens.models.backbones.adapters import (
+    Lora,
+    add_adapter,
+    attach_adapter,
+    merge_adapter,
+    save_adapter,
+)
+from visuallens.models.backbones.family import answer_gap
 from visuallens.models.backbones.local import LocalBackbone
 from visuallens.models.base import PromptImage
 from visuallens.models.label_space import MOST_LABELS, LabelKind, LabelSpace
@@ -125,6 +132,7 @@ def test_it_generates_the_same_alone_and_together(backbone: LocalBackbone) -> No
     images = images_for(backbone, len(PROMPTS))
     answers = backbone.generate(images, PROMPTS, max_new_tokens=5)
     assert len(answers) == len(PROMPTS)
+    assert len(set(answers)) > 1  # else nothing below could fail
     assert not any(prompt in answer for prompt, answer in zip(PROMPTS, answers, strict=True))
     alone = [
         backbone.generate([image], [prompt], max_new_tokens=5)[0]
@@ -159,8 +167,10 @@ def test_letters_are_what_the_model_would_write(backbone: LocalBackbone) -> None
     labels = backbone.label_space("letters")
     assert labels.labels[:3] == ("A", "B", "C")
     assert len(set(labels.token_ids)) == len(labels) <= 52
-    decoded = [backbone.parts.tokenizer.decode([token]).strip() for token in labels.token_ids]
-    assert decoded == list(labels.labels)
+    # "A" or " A", by how the template itself writes an answer; the same for all letters.
+    gap = answer_gap(backbone.parts.tokenizer, backbone.family.answer_start(backbone.parts))
+    decoded = [backbone.parts.tokenizer.decode([token]) for token in labels.token_ids]
+    assert decoded == [f"{gap}{label}" for label in labels.labels]
 
 
 def kinds(backbone: LocalBackbone) -> Sequence[LabelKind]:
@@ -174,6 +184,8 @@ def kinds(backbone: LocalBackbone) -> Sequence[LabelKind]:
 def test_an_adapter_is_trained_saved_loaded_and_merged(folder: Path, tmp_path: Path) -> None:
     for kind in kinds(opened(folder)):
         backbone = opened(folder)
+        plain = backbone.parts.model
+        heads = 2 - (plain.get_input_embeddings().weight is plain.get_output_embeddings().weight)
         with torch.no_grad():
             labels = add_adapter(backbone, Lora(rank=4, alpha=4, dropout=0.0), kind)
         images, before = images_for(backbone, 2), None
@@ -181,7 +193,7 @@ def test_an_adapter_is_trained_saved_loaded_and_merged(folder: Path, tmp_path: P
             assert len(labels) == MOST_LABELS
             assert len(set(labels.token_ids)) == MOST_LABELS
         before = backbone.score_labels(images, PROMPTS[:2], labels)
-        step(backbone, images, labels)
+        step(backbone, images, labels, heads)
         after = backbone.score_labels(images, PROMPTS[:2], labels)
         assert (after[:, 1] > before[:, 1]).all()
 
@@ -203,14 +215,20 @@ def test_an_adapter_is_trained_saved_loaded_and_merged(folder: Path, tmp_path: P
         )
 
 
-def step(backbone: LocalBackbone, images: Sequence[PromptImage | None], labels: LabelSpace) -> None:
+def step(
+    backbone: LocalBackbone,
+    images: Sequence[PromptImage | None],
+    labels: LabelSpace,
+    heads: int = 0,
+) -> None:
     """Train the second label as the answer of two prompts, for a few steps."""
     model = backbone.parts.model.train()
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     total = sum(weight.numel() for weight in model.parameters())
     assert 0 < sum(weight.numel() for weight in weights) < total
     optimizer = torch.optim.AdamW(weights, lr=0.02)
-    inputs = backbone.family.encode(backbone.parts, images, PROMPTS[:2])
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    inputs = backbone.encode(images, PROMPTS[:2])
     for _ in range(3):
         logits = model(**backbone.training_inputs(inputs)).logits[:, -1]
         loss = -logits.log_softmax(-1)[:, labels.token_ids[1]].mean()
@@ -218,7 +236,12 @@ def step(backbone: LocalBackbone, images: Sequence[PromptImage | None], labels: 
         loss.backward()
         optimizer.step()
     model.eval()
-    backbone.forget_prefix()
+    changed = {name for name, weight in model.named_parameters() if not weight.equal(before[name])}
+    wanted = (*backbone.family.trained_with_lora, "lora_B")
+    assert all(any(part in name for name in changed) for part in wanted)
+    rows = {name for name in before if "trainable_tokens_delta" in name}
+    assert rows <= changed
+    assert len(rows) == (0 if labels.kind == "letters" else heads)
 
 
 def test_an_adapter_holds_rows_not_vocabularies(folder: Path, tmp_path: Path) -> None:
@@ -231,6 +254,72 @@ def test_an_adapter_holds_rows_not_vocabularies(folder: Path, tmp_path: Path) ->
     vocabulary = len(backbone.parts.tokenizer)
     assert all(vocabulary not in tensor.shape for tensor in tensors.values())
     assert any(MOST_LABELS in tensor.shape for tensor in tensors.values())
+
+
+def test_training_goes_on_where_an_adapter_ended(folder: Path, tmp_path: Path) -> None:
+    backbone = opened(folder)
+    labels = add_adapter(backbone, Lora(rank=2, alpha=2, dropout=0.5), "letters", "paper")
+    images = images_for(backbone, 2)
+    first = backbone.score_labels(images, PROMPTS[:2], labels)
+    again = backbone.score_labels(images, PROMPTS[:2], labels)
+    np.testing.assert_allclose(again, first, atol=1e-5)  # no dropout
+    save_adapter(backbone, tmp_path, {})
+    with pytest.raises(AdapterError, match="an adapter already"):
+        add_adapter(backbone, Lora(rank=2, alpha=2), "letters")
+    with pytest.raises(AdapterError, match="an adapter already"):
+        attach_adapter(backbone, tmp_path)
+    later = opened(folder)
+    plain = later.id
+    attach_adapter(later, tmp_path, trainable=True)
+    assert (later.style, later.id.startswith(f"{plain}+")) == ("paper", True)
+    step(later, images, later.label_space())
+    assert np.abs(later.score_labels(images, PROMPTS[:2], labels) - first).max() > 1e-3
+
+
+def test_a_damaged_adapter_is_refused(folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    backbone = opened(folder)
+    add_adapter(backbone, Lora(rank=2, alpha=2), "letters")
+    save_adapter(backbone, tmp_path, {})
+    file = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(file)
+    save_file(dict(list(tensors.items())[2:]), file)
+    with pytest.raises(AdapterError, match="not those of this model"):
+        opened(folder, adapter=tmp_path)
+    file.write_bytes(b"\x00" * 100)
+    with pytest.raises(AdapterError):
+        opened(folder, adapter=tmp_path)
+    torch.save(tensors, tmp_path / "adapter_model.bin")
+    file.unlink()
+    with pytest.raises(AdapterError, match="is missing"):
+        opened(folder, adapter=tmp_path)
+
+
+def test_a_kept_prefix_is_used_with_an_image(
+    backbone: LocalBackbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not (backbone.sees and backbone.family.keeps_prefix):
+        pytest.skip("it keeps no prefix behind an image")
+    read: list[int] = []
+    forward = backbone.parts.model.forward
+
+    def counted(*given: object, **inputs: object) -> object:
+        ids = inputs["input_ids"]
+        read.append(ids.shape[1])  # type: ignore[attr-defined]
+        return forward(*given, **inputs)
+
+    monkeypatch.setattr(backbone.parts.model, "forward", counted)
+    (image,) = images_for(backbone, 1)
+    base = "Aspect words:\nmetal, park\n\nCandidates:\n"
+    for end in ("A: Zoo\nAnswer:", "A: Inn\nAnswer:"):
+        backbone.score_labels([image], [base + end], backbone.label_space())
+    assert read[1] < read[0] / 2
+
+
+def test_prompts_with_and_without_an_image_are_encoded_apart(backbone: LocalBackbone) -> None:
+    with pytest.raises(BackboneError, match="apart"):
+        backbone.encode([grid(1), None], PROMPTS[:2])
 
 
 def test_an_adapter_of_another_base_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_tokens_of_a_grid_are_those_the_model_makes(
             inputs["pixel_values"][:, -1:], inputs["pixel_attention_mask"][:, -1:]
         )
     assert made.pooler_output[0].shape[0] == each
-    assert inputs["input_ids"].shape[1] < backbone.max_tokens / 3
+    assert inputs["input_ids"].shape[1] < backbone.parts.source.checkpoint.max_tokens / 3
 
 
 def test_pictures_of_different_shapes_share_a_batch(backbone: LocalBackbone) -> None:

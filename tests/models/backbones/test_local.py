@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 from tests.models.backbones import tiny_causal
+from tests.models.backbones.tiny import byte_tokenizer
 
 from visuallens import registry
 from visuallens.config import BackboneSettings
+from visuallens.errors import PromptTooLongError
+from visuallens.models.backbones.family import answer_gap, render_chat
 from visuallens.models.backbones.local import LocalBackbone
 from visuallens.models.backbones.local import _shared as shared
 
@@ -63,3 +66,39 @@ def test_no_prompts_give_no_rows(backbone: LocalBackbone) -> None:
     labels = backbone.label_space()
     assert backbone.score_labels([], [], labels).shape == (0, len(labels))
     assert backbone.generate([], []) == []
+
+
+def test_changed_weights_are_noticed(backbone: LocalBackbone) -> None:
+    import torch
+
+    labels = backbone.label_space()
+    prompt = "Captions:\nImage 1: A park.\n\nAnswer:"
+    before = backbone.score_labels([None], [prompt], labels)
+    with torch.no_grad():
+        backbone.parts.model.model.layers[0].mlp.down_proj.weight.mul_(3)
+    changed = backbone.score_labels([None], [prompt], labels)
+    backbone.forget_prefix()
+    anew = backbone.score_labels([None], [prompt], labels)
+    assert abs(before - changed).max() > 1e-4
+    assert abs(anew - changed).max() < 1e-5
+
+
+def test_a_prompt_is_no_longer_than_the_model_has_places(backbone: LocalBackbone) -> None:
+    assert backbone.max_tokens == 4096  # the tiny model's, below the 16,384 of its family
+    fits = "a" * 3950
+    backbone.score_labels([None], [fits], backbone.label_space())
+    with pytest.raises(PromptTooLongError):
+        backbone.generate([None], [fits], max_new_tokens=200)
+
+
+def test_a_template_shows_how_an_answer_begins() -> None:
+    spaced = byte_tokenizer(
+        [],
+        chat_template="{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}",
+    )
+    assert answer_gap(spaced, render_chat(spaced, "Answer:")) == " "
+    plain = byte_tokenizer([], chat_template=tiny_causal.TEMPLATE, bos_token="<s>")  # noqa: S106
+    assert answer_gap(plain, render_chat(plain, "Answer:")) == ""
+    bare = byte_tokenizer([])
+    assert (answer_gap(bare, "Answer:"), answer_gap(bare, "Answer:\n")) == (" ", "")

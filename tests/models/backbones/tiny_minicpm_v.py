@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any  # values of a configuration
 
 import torch
-from tests.models.backbones.tiny import byte_tokenizer, save
+from tests.models.backbones.tiny import INITIALIZER_RANGE, byte_tokenizer, save
 from transformers import (
     MiniCPMV4_6Config,
     MiniCPMV4_6ForConditionalGeneration,
@@ -78,6 +78,7 @@ def write(folder: Path, version: str = "4.6", template: str = TEMPLATE) -> None:
         "linear_num_key_heads": 2,
         "linear_num_value_heads": 2,
         "max_position_embeddings": 4096,
+        "initializer_range": 2 * INITIALIZER_RANGE,  # all its prompts end alike
         "tie_word_embeddings": True,
         "rope_parameters": {
             "rope_type": "default",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tests.models.backbones.tiny import byte_tokenizer
+from tests.models.backbones.tiny import INITIALIZER_RANGE, byte_tokenizer
 from tests.models.backbones.tiny_causal import TEMPLATE
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -31,6 +31,7 @@ def write(folder: Path) -> None:
         num_key_value_heads=2,
         max_position_embeddings=4096,
         tie_word_embeddings=True,
+        initializer_range=INITIALIZER_RANGE,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.models.backbones.tiny import byte_tokenizer, save
+from tests.models.backbones.tiny import INITIALIZER_RANGE, byte_tokenizer, save
 from transformers import (
     Gemma2Config,
     GemmaConfig,
@@ -31,8 +31,9 @@ _SHAPE: dict[str, Any] = {
 
 def write(folder: Path) -> None:
     """Save a PaliGemma, whose language model is Gemma with one key and value head."""
-    # Smaller values would make it repeat its last token, whatever it attends to.
-    write_with(folder, GemmaConfig, SIDE_PX, num_key_value_heads=1, initializer_range=0.3)
+    write_with(
+        folder, GemmaConfig, SIDE_PX, num_key_value_heads=1, initializer_range=INITIALIZER_RANGE
+    )
 
 
 def write_2(folder: Path) -> None:

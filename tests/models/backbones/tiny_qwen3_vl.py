@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any  # values of a configuration
 
 import torch
-from tests.models.backbones.tiny import byte_tokenizer, save
+from tests.models.backbones.tiny import INITIALIZER_RANGE, byte_tokenizer, save
 from transformers import (
     PreTrainedTokenizerFast,
     Qwen2VLImageProcessorPil,
@@ -51,6 +51,7 @@ def text_config(words: PreTrainedTokenizerFast) -> dict[str, Any]:
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
         "max_position_embeddings": 4096,
+        "initializer_range": INITIALIZER_RANGE,
         "bos_token_id": None,
         "eos_token_id": words.eos_token_id,
         "pad_token_id": words.pad_token_id,

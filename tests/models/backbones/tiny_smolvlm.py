@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from tests.models.backbones.tiny import save
+from tests.models.backbones.tiny import INITIALIZER_RANGE, save
 from tests.models.backbones.tiny_idefics3 import SHAPE, SIDE_PX, VISION, template, tokenizer_with
 from transformers import (
     LlamaConfig,
@@ -21,7 +21,12 @@ def write(folder: Path) -> None:
     bos = "<|im_start|>"
     tokenizer = tokenizer_with(bos, [], chat_template=template(bos))
     config = SmolVLMConfig(
-        text_config=LlamaConfig(vocab_size=len(tokenizer), pad_token_id=1, **SHAPE).to_dict(),
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer),
+            pad_token_id=1,
+            initializer_range=INITIALIZER_RANGE,
+            **SHAPE,
+        ).to_dict(),
         vision_config=VISION,
         image_token_id=tokenizer.get_vocab()["<image>"],
         scale_factor=2,

@@ -248,6 +248,12 @@ def test_the_account_counts_tokens_and_cost() -> None:
     assert client.account == Account(requests=1, tokens_in=10, tokens_out=2, cost=36e-6)
 
 
+def test_the_account_reads_well() -> None:
+    account = Account(requests=4, cached=8, tokens_in=34_000, tokens_out=900, cost=0.12)
+    assert str(account) == ("12 requests (8 from the cache), 34,000 tokens in, 900 out, cost 0.12")
+    assert str(Account(requests=1, cost=1e-6)).endswith("0 out, cost below 0.01")
+
+
 def test_the_estimate_multiplies() -> None:
     settings = ServerSettings(price_in=2.0, price_out=8.0, requests_per_minute=50)
     # 100 requests: 100,000 read, 500 written: 0.2 + 0.004; 100 / 50 = 2 minutes

@@ -97,10 +97,21 @@ def test_an_old_vllm_fails_loudly_before_anything_is_scored() -> None:
         assert len(backbone.label_space()) == 20
 
 
+def test_bytes_that_are_none_are_an_error_of_the_server() -> None:
+    with FakeServer(kind="openai") as fake, connected(fake) as backbone:
+        space = backbone.label_space()
+        bad = {"token": "A", "logprob": -1.0, "bytes": [300]}
+        told = {"content": [bad | {"top_logprobs": [bad]}]}
+        fake.script.append(answer(completion("A", logprobs=told)))
+        with pytest.raises(ServerAnswerError, match="bytes of tokens"):
+            backbone.score_labels([None], PROMPTS[:1], space)
+
+
 def test_the_papers_tokens_need_a_merged_model_on_vllm() -> None:
     with FakeServer(kind="vllm", merged=True) as fake, connected(fake) as backbone:
         space = backbone.label_space("new")
         assert space.labels == NEW_LABELS
+        assert backbone.is_matcher
         told = backbone.score_labels([None], PROMPTS[:1], space)
     assert told[0, 0] == pytest.approx(logprobs_of(PROMPTS[0])[NEW + 1], abs=1e-5)
     kinds: list[Kind] = ["vllm", "sglang", "openai"]
@@ -108,6 +119,7 @@ def test_the_papers_tokens_need_a_merged_model_on_vllm() -> None:
         with FakeServer(kind=kind) as fake, connected(fake) as backbone:
             with pytest.raises(BackboneError, match="merge"):
                 backbone.label_space("new")
+            assert not backbone.is_matcher
             with pytest.raises(BackboneError, match="reserved"):
                 backbone.label_space("reserved")
 

@@ -86,3 +86,15 @@ def test_too_many_ids_keep_the_first_of_each() -> None:
     forms = {"A": (1, 2), "B": (3, 4)}
     assert within_limit(("A", "B"), forms, 4) == [(1, 2), (3, 4)]
     assert within_limit(("A", "B"), forms, 3) == [(1,), (3,)]
+
+
+@pytest.mark.parametrize("listed", [[300], [-1], [10**30], ["A"], [None], [1.5]])
+def test_bytes_that_are_none_are_an_error(listed: list[object]) -> None:
+    with pytest.raises(ValueError, match="byte"):
+        of_bytes([entry("A", -1.0, bytes=listed)], "A")
+
+
+def test_half_a_sign_and_endless_numbers_are_no_error() -> None:
+    assert of_bytes([entry("\ud83d", -1.0)], "A") == []
+    assert math.isnan(of_bytes([entry("A", 10**400)], "A")[0])
+    assert by_id([entry("token_id:" + "9" * 5000, -1.0)]) == {}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import logging
 import subprocess
 import sys
 import threading
@@ -205,6 +206,35 @@ def test_the_account_adds_up() -> None:
         usage = backbone.usage
     assert (usage.requests, usage.tokens_in, usage.tokens_out) == (3, 30, 6)
     assert usage.cost == pytest.approx(36e-6)
+
+
+def test_the_account_is_said_once_when_all_is_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="visuallens.models.server.backbone")
+    options: dict[str, Any] = {"cache": tmp_path / "answers", "price_in": 1000.0}
+    with FakeServer() as fake:
+        with connected(fake, **options) as backbone:
+            backbone.generate([None], ["a"])
+        with connected(fake, **options) as backbone:
+            backbone.generate([None] * 3, ["a", "b", "c"])
+            assert len(caplog.messages) == 1
+            backbone.close()
+        with connected(fake, **options):
+            pass  # nothing was asked, nothing is said
+    assert [text.partition(": ")[2] for text in caplog.messages] == [
+        "1 requests, 10 tokens in, 2 out, cost 0.01.",
+        "3 requests (1 from the cache), 20 tokens in, 4 out, cost 0.02.",
+    ]
+
+
+def test_what_is_asked_afresh_is_paid_and_kept(tmp_path: Path) -> None:
+    with FakeServer() as fake, connected(fake, cache=tmp_path / "answers") as backbone:
+        backbone.generate([None], ["a"])
+        with backbone.afresh():
+            backbone.generate([None] * 2, ["a", "b"])
+        backbone.generate([None] * 2, ["a", "b"])
+        assert (backbone.usage.requests, backbone.usage.cached) == (3, 2)
 
 
 def test_importing_it_loads_nothing_heavy() -> None:

@@ -16,8 +16,11 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
+
+from safetensors import SafetensorError
 
 from visuallens import __version__
 from visuallens.errors import AdapterError, MissingPackageError
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from visuallens.models.backbones.local import LocalBackbone
 
 RECORD_FILE = "visuallens.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
 
 _VERSION = 1
 _ADVICE = "Load the base model that it was trained on, or train it again."
@@ -69,10 +73,13 @@ def add_adapter(
     Raises:
         MissingPackageError: PEFT is not installed.
         BackboneError: the backbone has no labels of that kind.
+        AdapterError: it has an adapter already, or PEFT cannot adapt its layers.
 
-    Choice: all linear layers of the language model are adapted; the paper names none.
+    Choice: all linear layers of the language model are adapted; the paper names none. What is
+        trained whole is held in float32, for small steps vanish in bfloat16.
     """
     peft = _peft()
+    _refuse_second(backbone, "a new one")
     if labels == "new":
         add_label_tokens(backbone.parts)
     label_space = backbone.label_space(labels)
@@ -85,9 +92,14 @@ def add_adapter(
         modules_to_save=list(family.trained_with_lora) or None,
         trainable_token_indices=_trained_rows(backbone.parts.model, label_space),
     )
-    with _quiet():
-        backbone.parts.model = peft.get_peft_model(backbone.parts.model, config)
-    backbone.trained_labels, backbone.style = label_space, style
+    try:
+        with _quiet():
+            model = peft.get_peft_model(backbone.parts.model, config)
+    except ValueError as error:
+        raise AdapterError(backbone.id, "memory", str(error), "Choose another backbone.") from error
+    _in_float32(model)
+    backbone.parts.model = model.eval()
+    backbone.trained_labels, backbone.style, backbone.adapter = label_space, style, "untrained"
     backbone.forget_prefix()
     return label_space
 
@@ -111,34 +123,46 @@ def save_adapter(backbone: LocalBackbone, folder: Path, config: Mapping[str, obj
     _write_record(folder, backbone, labels, config)
 
 
-def attach_adapter(backbone: LocalBackbone, folder: Path) -> None:
+def attach_adapter(backbone: LocalBackbone, folder: Path, *, trainable: bool = False) -> None:
     """Load an adapter into a backbone.
 
     Args:
         backbone: of the base model it was trained on.
         folder: that `save_adapter` wrote.
+        trainable: to go on with its training (§5 trains in stages).
 
     Raises:
-        AdapterError: it is none, or base model, prompts, tokenizer or labels differ.
+        AdapterError: it is none, or damaged; base model, prompts, tokenizer or labels differ; or
+            the backbone has an adapter already.
         MissingPackageError: PEFT is not installed.
     """
     peft = _peft()
     record = _read_record(backbone.id, folder)
     labels = _labels_of(backbone.id, folder, record)
-    _same(backbone.id, folder, "base model", record.get("base"), backbone.parts.source.id)
+    _refuse_second(backbone, folder)
+    # By revision alone: what a folder is called here is no part of what it is.
+    base = str(record.get("base")).rpartition("@")[2]
+    _same(backbone.id, folder, "base model", base, backbone.parts.source.id.rpartition("@")[2])
     _same(backbone.id, folder, "family", record.get("family"), backbone.name)
     _same(backbone.id, folder, "prompt version", record.get("prompts"), PROMPT_VERSION)
     if labels.kind == "new":
         add_label_tokens(backbone.parts)
     _check_labels(backbone, folder, labels)
+    file = folder / WEIGHTS_FILE
+    if not file.is_file():  # PEFT would look for pickles, and then on the hub
+        raise AdapterError(backbone.id, folder, f"{WEIGHTS_FILE} is missing", "Copy it again.")
+    plain = backbone.parts.model
     try:
         with _quiet():
-            model = peft.PeftModel.from_pretrained(backbone.parts.model, folder)
-    # PEFT answers missing files, wrong shapes and unknown layers with many classes.
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+            model = peft.PeftModel.from_pretrained(plain, folder, is_trainable=trainable)
+        _check_tensors(model, file)
+    # PEFT answers cut files, wrong shapes and unknown layers with many classes.
+    except (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as error:
         raise AdapterError(backbone.id, folder, str(error), _ADVICE) from error
+    _in_float32(model)
     backbone.parts.model = model.eval()
     backbone.trained_labels, backbone.style = labels, _style_of(backbone.id, folder, record)
+    backbone.adapter = sha256(file.read_bytes()).hexdigest()[:12]
     backbone.forget_prefix()
 
 
@@ -185,6 +209,7 @@ def merged_labels(folder: Path, parts: Parts) -> tuple[LabelSpace | None, Style 
     labels = _labels_of(parts.source.id, folder, record)
     here = tokenizer_hash(parts.tokenizer)
     _same(parts.source.id, folder, "tokenizer", labels.tokenizer[:12], here[:12])
+    _same(parts.source.id, folder, "prompt version", record.get("prompts"), PROMPT_VERSION)
     return labels, _style_of(parts.source.id, folder, record)
 
 
@@ -240,6 +265,32 @@ def _trained_rows(model: Any, labels: LabelSpace) -> dict[str, list[int]] | None
     return {names[id(module)]: ids for module in weights.values()}
 
 
+def _refuse_second(backbone: LocalBackbone, folder: Path | str) -> None:
+    if hasattr(backbone.parts.model, "peft_config"):
+        problem = "the backbone has an adapter already"
+        advice = "Merge it first, or open the backbone again."
+        raise AdapterError(backbone.id, folder, problem, advice)
+
+
+def _check_tensors(model: Any, file: Path) -> None:  # noqa: ANN401 - PEFT's model
+    """Compare names with what the file holds: PEFT itself fills gaps with random numbers."""
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as opened:
+        found = set(opened.keys())
+    expected = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    if found != expected:
+        some = ", ".join(sorted(found ^ expected)[:3])
+        raise ValueError(f"its tensors are not those of this model ({some}, ...)")
+
+
+def _in_float32(model: Any) -> None:  # noqa: ANN401 - PEFT's model
+    for name, module in model.named_modules():
+        if name.endswith(".modules_to_save.default"):
+            module.float()
+
+
 def _peft() -> Any:  # noqa: ANN401 - a module
     try:
         import peft
@@ -251,8 +302,9 @@ def _peft() -> Any:  # noqa: ANN401 - a module
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide PEFT's use of a name that transformers is about to retire; it changes nothing here."""
+    """Hide what PEFT warns of: a name about to be retired, and gaps that are checked here."""
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         yield
 

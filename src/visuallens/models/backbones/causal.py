@@ -18,6 +18,7 @@ from visuallens.models.backbones.family import (
     refuse_thinking,
     render_chat,
 )
+from visuallens.models.backbones.loading import load_weights
 from visuallens.models.backbones.opening import Opener
 from visuallens.models.base import PromptImage
 
@@ -46,11 +47,9 @@ class Causal:
         """See `Family.load`."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(source.folder)
+        tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
         refuse_thinking(source.id.partition("@")[0], render_chat(tokenizer, "hello"))
-        model = AutoModelForCausalLM.from_pretrained(
-            source.folder, dtype=dtype, use_safetensors=True
-        )
+        model = load_weights(AutoModelForCausalLM, source, dtype)
         return Parts(source, model, tokenizer)
 
     def encode(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from jinja2 import TemplateError
+
 from visuallens.errors import ThinkingModelError
 from visuallens.models.base import PromptImage
 
@@ -207,6 +209,38 @@ def render_chat(tokenizer: Any, prompt: str, *, image: bool | None = None) -> st
         enable_thinking=False,
     )
     return rendered
+
+
+# Any: Hugging Face tokenizers.
+def answer_gap(tokenizer: Any, before: str) -> str:  # noqa: ANN401
+    """Find what a model writes between a prompt and the first word of its answer.
+
+    Args:
+        tokenizer: with its template.
+        before: a rendered prompt that asks "Answer:", up to where the answer begins.
+
+    Returns:
+        Nothing or a space; with a space, the first token of the answer is " A" and not "A".
+
+    Source: the template that comes with each model, which shows how it writes an answer.
+    """
+    guess = " " if before and not before[-1].isspace() else ""
+    if not tokenizer.chat_template:
+        return guess
+    for question, answer in (("Answer:", "A"), _in_parts("Answer:", "A")):
+        talk = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        try:
+            written = str(tokenizer.apply_chat_template(talk, tokenize=False))
+        except (TypeError, ValueError, TemplateError):
+            continue
+        rest = written[len(before) :] if written.startswith(before) else ""
+        if rest.strip().startswith("A"):
+            return " " if rest.startswith(" ") else ""  # a line break is a token of its own
+    return guess
+
+
+def _in_parts(*texts: str) -> tuple[list[Mapping[str, str]], ...]:
+    return tuple([{"type": "text", "text": text}] for text in texts)
 
 
 def refuse_thinking(model: str, rendered: str) -> None:

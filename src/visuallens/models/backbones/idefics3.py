@@ -19,7 +19,7 @@ from visuallens.models.backbones.family import (
     Source,
     render_chat,
 )
-from visuallens.models.backbones.loading import load_tokenizer
+from visuallens.models.backbones.loading import load_tokenizer, load_weights
 from visuallens.models.backbones.opening import Opener
 from visuallens.models.backbones.processors import read_by_processor
 from visuallens.models.base import PromptImage
@@ -68,8 +68,8 @@ class Idefics3:
         )
 
         tokenizer = load_tokenizer(source.folder)
-        model = AutoModelForImageTextToText.from_pretrained(
-            source.folder, dtype=dtype, use_safetensors=True
+        model = load_weights(
+            AutoModelForImageTextToText, source, dtype, model_types=("idefics3", "smolvlm")
         )
         smol = model.config.model_type == "smolvlm"
         images = SmolVLMImageProcessorPil if smol else Idefics3ImageProcessorPil

@@ -11,7 +11,7 @@ layout that fits its shape best: a square of 896 px in 2 x 2 tiles of 672 px.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from visuallens.models.backbones.family import (
     Checkpoint,
@@ -20,7 +20,7 @@ from visuallens.models.backbones.family import (
     Source,
     render_chat,
 )
-from visuallens.models.backbones.loading import load_tokenizer
+from visuallens.models.backbones.loading import load_tokenizer, load_weights
 from visuallens.models.backbones.opening import Opener
 from visuallens.models.backbones.processors import read_by_processor
 from visuallens.models.base import PromptImage
@@ -63,9 +63,8 @@ class LlavaNext:
         )
 
         tokenizer = load_tokenizer(source.folder)
-        # Any: what a configuration holds has no types.
-        model: Any = LlavaNextForConditionalGeneration.from_pretrained(
-            source.folder, dtype=dtype, use_safetensors=True
+        model = load_weights(
+            LlavaNextForConditionalGeneration, source, dtype, model_types=("llava_next",)
         )
         processor = LlavaNextProcessor(
             LlavaNextImageProcessorPil.from_pretrained(source.folder),

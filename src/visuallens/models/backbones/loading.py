@@ -7,21 +7,36 @@ for one pinned revision.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from visuallens.config import BackboneSettings, EncoderSettings
 from visuallens.errors import BackboneError, RemoteCodeError, WeightsMissingError
+from visuallens.models.backbones.digests import folder_digest
 from visuallens.models.backbones.family import Checkpoint, Source
 
 if TYPE_CHECKING:
     import torch
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_DIGESTED_BYTES = 4_000_000  # names and shapes of all tensors, and the first of them
+_CACHED_MODEL = "models--"  # begins the folder of a model in the hub's cache
+_NAMED_WEIGHTS = 3  # of those missing; enough to see which layer it is
+_BACKBONES = {
+    "idefics3": "idefics3",
+    "llava_next": "llava-next",
+    "minicpmv": "minicpm-v-2.5",
+    "minicpmv4_6": "minicpm-v",
+    "minicpmv4_7": "minicpm-v",
+    "paligemma": "paligemma",
+    "qwen2_5_vl": "qwen2.5-vl",
+    "qwen3_vl": "qwen3-vl",
+    "smolvlm": "smolvlm",
+    "visuallens-nano": "nano",
+}
+"""Which backbone reads a folder, by the `model_type` in its `config.json`."""
 WANTED_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 """What is fetched of a model: configuration, tokenizer, safetensors. No pickles."""
 
@@ -57,16 +72,17 @@ def find_source(family: Published, settings: WeightSettings) -> Source:
         RemoteCodeError: the model brings code that is not allowed or not pinned.
     """
     name = settings.model or family.checkpoints[0].model
+    here = Path(name).expanduser()
+    if here.is_dir():
+        name, revision = _identity(here)
     checkpoint = next((c for c in family.checkpoints if c.model == name), family.checkpoints[0])
     remote = checkpoint.remote_code
     if remote:
-        _check_remote_code(name, settings)
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        folder = _cached(family, name, settings)
-    if Path(name).expanduser().is_dir():
-        name = folder.name  # a folder may move, so its place is no part of what it is
-    return Source(folder, f"{name}@{_revision(folder)}", checkpoint, remote)
+        _check_remote_code(name, settings, is_folder=here.is_dir())
+    if here.is_dir():
+        return Source(here, f"{name}@{revision}", checkpoint, remote)
+    folder = _cached(family, name, settings)
+    return Source(folder, f"{name}@{_identity(folder)[1]}", checkpoint, remote)
 
 
 def pull(family: Published, settings: WeightSettings) -> Path:
@@ -126,10 +142,10 @@ def _with_safetensors(folder: Path, name: str) -> Path:
     return folder
 
 
-def _check_remote_code(name: str, settings: WeightSettings) -> None:
+def _check_remote_code(name: str, settings: WeightSettings, *, is_folder: bool) -> None:
     if not (isinstance(settings, BackboneSettings) and settings.allow_remote_code):
         raise RemoteCodeError(name, "remote code is not allowed")
-    if not _COMMIT.fullmatch(settings.revision or "") and not Path(name).is_dir():
+    if not _COMMIT.fullmatch(settings.revision or "") and not is_folder:
         raise RemoteCodeError(name, f"the revision {settings.revision!r} is not a pinned commit")
 
 
@@ -155,16 +171,108 @@ def _cached(family: Published, name: str, settings: WeightSettings) -> Path:
         raise WeightsMissingError(name, "looked in the hub's cache", advice) from error
 
 
-def _revision(folder: Path) -> str:
-    """Name what is in a folder: the hub's commit, else a digest of the weights' beginnings."""
-    if _COMMIT.fullmatch(folder.name):
-        return folder.name[:12]
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        digest.update(f"{file.name} {file.stat().st_size}".encode())
-        with file.open("rb") as opened:
-            digest.update(opened.read(_DIGESTED_BYTES))
-    return f"local-{digest.hexdigest()[:12]}"
+def _identity(folder: Path) -> tuple[str, str]:
+    """Name the model in a folder and its revision.
+
+    Both are the hub's for a folder in its cache. Any other may move, so its place is no part of
+    what it is: it is called by its own name and by a digest of its weights.
+    """
+    folder = folder.resolve()
+    model = folder.parent.parent.name
+    cached = folder.parent.name == "snapshots" and model.startswith(_CACHED_MODEL)
+    if cached and _COMMIT.fullmatch(folder.name):
+        return model.removeprefix(_CACHED_MODEL).replace("--", "/"), folder.name[:12]
+    return folder.name, f"local-{folder_digest(folder)}"
+
+
+def read_model_type(source: Source, known: Sequence[str]) -> str:
+    """Read which architecture a folder holds, and refuse others than those known.
+
+    Args:
+        source: where the weights are.
+        known: values of `model_type` in `config.json` that the family can read.
+
+    Returns:
+        The one found.
+
+    Raises:
+        OSError: there is no `config.json`.
+        BackboneError: it is another, which another backbone may read.
+    """
+    config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    found: str = config.get("model_type", "")
+    if found in known:
+        return found
+    advice = "Where it is a language model without eyes, choose the backbone 'causal'."
+    if found in _BACKBONES:
+        advice = f"Choose the backbone {_BACKBONES[found]!r}."
+    raise BackboneError(
+        source.id,
+        f"its folder holds a model of type {found!r}, none of {', '.join(known)}. {advice}",
+    )
+
+
+# Any: classes of transformers, which ships no types, and what they are given.
+def load_weights(
+    model_class: Any,  # noqa: ANN401
+    source: Source,
+    dtype: torch.dtype,
+    *,
+    model_types: Sequence[str] = (),
+    **arguments: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    """Load a model whose every weight is in its folder, running no code from there.
+
+    Args:
+        model_class: of transformers, or with its `from_pretrained`.
+        source: where the weights are.
+        dtype: of the weights.
+        model_types: see `read_model_type`; none are checked where none are given.
+        **arguments: further ones of `from_pretrained`.
+
+    Returns:
+        The model.
+
+    Raises:
+        OSError: a file is missing.
+        BackboneError: the folder holds another architecture.
+        WeightsMissingError: weights are missing or have another shape than the model's.
+
+    Choice: weights that the model does not have are let pass; published files often bring some.
+    """
+    if model_types:
+        read_model_type(source, model_types)
+    model, report = model_class.from_pretrained(
+        source.folder,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # else they are refused without a name
+        **arguments,
+    )
+    refuse_missing(
+        source, {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+    )
+    return model
+
+
+def refuse_missing(source: Source, names: set[str]) -> None:
+    """Refuse a model that would run with random numbers in place of weights.
+
+    Args:
+        source: where the weights are.
+        names: of the weights that are missing or have a wrong shape; there may be none.
+
+    Raises:
+        WeightsMissingError: there are some.
+    """
+    if not names:
+        return
+    first = ", ".join(sorted(names)[:_NAMED_WEIGHTS])
+    problem = f"{source.folder} is incomplete: {len(names)} weights are missing, first {first}"
+    advice = "Fetch or merge the model again, or choose the backbone that its files belong to."
+    raise WeightsMissingError(source.id, problem, advice)
 
 
 def load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - Hugging Face tokenizers
@@ -179,7 +287,7 @@ def load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - Hugging Face tokenize
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     file = folder / "chat_template.json"
     if file.is_file():
         tokenizer.chat_template = json.loads(file.read_text(encoding="utf-8"))["chat_template"]

@@ -6,6 +6,7 @@ Source: §4.2, candidate matching; appendix D, ranking by the first output token
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +16,7 @@ from PIL import Image
 
 from visuallens.config import BackboneSettings
 from visuallens.errors import BackboneError, PromptTooLongError
-from visuallens.models.backbones.family import Family, Inputs, Parts
+from visuallens.models.backbones.family import Family, Inputs, Parts, answer_gap
 from visuallens.models.base import PromptImage
 from visuallens.models.label_space import (
     LabelKind,
@@ -43,11 +44,13 @@ class _Kept:
     Attributes:
         ids: its tokens.
         picture: digest of its image.
+        weights: version of the trainable weights that made it.
         cache: keys and values of all its tokens.
     """
 
     ids: list[int]
     picture: str
+    weights: int
     cache: Any  # Any: Hugging Face's cache classes
 
 
@@ -78,6 +81,7 @@ class LocalBackbone:
         self.settings = settings or BackboneSettings(name=family.name)
         self.trained_labels = label_space
         self.style = style
+        self.adapter = ""
         self._kept: _Kept | None = None
 
     @property
@@ -87,8 +91,9 @@ class LocalBackbone:
 
     @property
     def id(self) -> str:
-        """`model@revision`, and the adapter where there is one."""
-        return self.parts.source.id
+        """`model@revision`, and a digest of the adapter where there is one."""
+        base = self.parts.source.id
+        return f"{base}+{self.adapter}" if self.adapter else base
 
     @property
     def sees(self) -> bool:
@@ -102,8 +107,12 @@ class LocalBackbone:
 
     @property
     def max_tokens(self) -> int:
-        """Longest prompt, image included."""
-        return self.parts.source.checkpoint.max_tokens
+        """Longest prompt, image included: what is sensible, and what the model has places for."""
+        sensible = self.parts.source.checkpoint.max_tokens
+        config = getattr(self.parts.model, "config", None)
+        of_text = getattr(config, "get_text_config", lambda: config)()
+        places = getattr(of_text, "max_position_embeddings", None)
+        return min(sensible, int(places)) if places else sensible
 
     @property
     def device(self) -> torch.device:
@@ -119,7 +128,9 @@ class LocalBackbone:
             return new_tokens(self.parts.tokenizer, self.name)
         if kind == "reserved":
             return reserved_tokens(self.parts.tokenizer, self.name)
-        return letters(self.parts.tokenizer, self.family.answer_start(self.parts), self.name)
+        before = self.family.answer_start(self.parts)
+        gap = answer_gap(self.parts.tokenizer, before)
+        return letters(self.parts.tokenizer, before, gap, self.name)
 
     def count_tokens(self, prompts: Sequence[str], *, image: bool) -> list[int]:
         """See `Backbone.count_tokens`; template and a grid of 896 px are counted once."""
@@ -139,12 +150,13 @@ class LocalBackbone:
 
         tokenizer = self.parts.tokenizer
         answers = [""] * len(prompts)
-        for rows, inputs in self._batches(images, prompts):
-            with torch.inference_mode():
+        for rows, inputs in self._batches(images, prompts, room=max_new_tokens):
+            with torch.inference_mode(), _evaluating(self.parts.model):
                 written = self.parts.model.generate(
                     **inputs,
                     max_new_tokens=max_new_tokens,
                     do_sample=False,
+                    repetition_penalty=1.0,
                     pad_token_id=_pad_id(tokenizer),
                 )
             # Models that read embeddings write the answer alone, others repeat the prompt.
@@ -178,7 +190,7 @@ class LocalBackbone:
         return self.family.training_inputs(self.parts, inputs)
 
     def forget_prefix(self) -> None:
-        """Free what was kept of the last prompt; needed after the weights have changed."""
+        """Free what was kept of the last prompt."""
         self._kept = None
 
     def _keeps(self, images: Sequence[PromptImage | None], prompts: Sequence[str]) -> bool:
@@ -193,7 +205,7 @@ class LocalBackbone:
         return len(prompts) == 1 or (shared and self.device.type == "cpu")
 
     def _batches(
-        self, images: Sequence[PromptImage | None], prompts: Sequence[str]
+        self, images: Sequence[PromptImage | None], prompts: Sequence[str], room: int = 1
     ) -> Iterator[tuple[list[int], Inputs]]:
         """Encode in batches; prompts with and without an image never share one."""
         seen = [row for row, image in enumerate(images) if image is not None and self.sees]
@@ -203,13 +215,31 @@ class LocalBackbone:
             for start in range(0, len(rows), size):
                 batch = rows[start : start + size]
                 shown = [images[row] if rows is seen else None for row in batch]
-                yield batch, self._encode(shown, [prompts[row] for row in batch])
+                yield batch, self.encode(shown, [prompts[row] for row in batch], room=room)
 
-    def _encode(self, images: Sequence[PromptImage | None], prompts: Sequence[str]) -> Inputs:
+    def encode(
+        self, images: Sequence[PromptImage | None], prompts: Sequence[str], *, room: int = 1
+    ) -> Inputs:
+        """Turn images and prompts into the model's inputs, where the model is.
+
+        Args:
+            images: one per prompt, or None; all or none of one call.
+            prompts: plain text, without template.
+            room: tokens that an answer may take.
+
+        Returns:
+            Arguments of the forward pass, padded on the left; see `Family.encode`.
+
+        Raises:
+            PromptTooLongError: a prompt does not fit.
+            BackboneError: some prompts have an image and others have none.
+        """
         import torch
 
+        if len({image is None for image in images}) > 1:
+            raise BackboneError(self.name, "encode prompts with and without an image apart.")
         inputs = self.family.encode(self.parts, images, prompts)
-        tokens = inputs["input_ids"].shape[1]
+        tokens = inputs["input_ids"].shape[1] + room - 1
         if tokens > self.max_tokens:
             advice = (
                 "Rank fewer candidates, shorten descriptions, or lower retrieval.max_photos; the "
@@ -226,7 +256,7 @@ class LocalBackbone:
         """Compute (prompts, vocabulary) logits of the first output token."""
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(), _evaluating(self.parts.model):
             output = self.parts.model(**inputs, logits_to_keep=1, use_cache=False)
         logits: Tensor = output.logits[:, -1]
         return logits
@@ -235,11 +265,13 @@ class LocalBackbone:
         """Compute (1, vocabulary) logits, starting where the prompt differs from the last one."""
         import torch
 
-        inputs = self._encode([image if self.sees else None], [prompt])
+        inputs = self.encode([image if self.sees else None], [prompt])
         ids: list[int] = inputs["input_ids"][0].tolist()
         picture = image.digest if image is not None and self.sees else ""
         kept, self._kept = self._kept, None
-        shared = _shared(kept.ids, ids) if kept is not None and kept.picture == picture else 0
+        weights = _version(self.parts.model)
+        same = kept is not None and (kept.picture, kept.weights) == (picture, weights)
+        shared = _shared(kept.ids, ids) if kept is not None and same else 0
         if self.parts.image_token_id in ids[shared:]:
             shared = 0  # the image itself must be read again
         if kept is not None and shared > 0:
@@ -253,9 +285,10 @@ class LocalBackbone:
                 arguments["position_ids"] = inputs["position_ids"][..., shared:]
         else:
             arguments = dict(inputs)
-        with torch.inference_mode():
+        with torch.inference_mode(), _evaluating(self.parts.model):
             output = self.parts.model(**arguments, logits_to_keep=1, use_cache=True)
-        self._kept = _Kept(ids, picture, output.cache)
+        if _can_be_cut(output.cache):
+            self._kept = _Kept(ids, picture, weights, output.cache)
         logits: Tensor = output.logits[:, -1]
         return logits
 
@@ -298,6 +331,31 @@ def _shared(before: Sequence[int], now: Sequence[int]) -> int:
     """Count the tokens that two prompts begin with; the last one is always read again."""
     length = min(len(before), len(now) - 1)
     return next((at for at in range(length) if before[at] != now[at]), length)
+
+
+# Any, here and below: Hugging Face's models and caches.
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:  # noqa: ANN401
+    """Switch dropout off, also in the middle of training."""
+    training = bool(model.training)
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _version(model: Any) -> int:  # noqa: ANN401
+    """Count the changes of all trainable weights."""
+    trained = (weight for weight in model.parameters() if weight.requires_grad)
+    return sum(weight._version for weight in trained)  # noqa: SLF001 - PyTorch's only count
+
+
+def _can_be_cut(cache: Any) -> bool:  # noqa: ANN401
+    """Tell whether a cache keeps every token, as those of sliding windows and states do not."""
+    from transformers.cache_utils import DynamicLayer
+
+    return all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
 # Any: Hugging Face tokenizers.

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from visuallens.errors import BackboneError, MissingPackageError
+from visuallens.errors import BackboneError, MissingPackageError, RemoteCodeError
 from visuallens.models.backbones.family import (
     Checkpoint,
     Inputs,
@@ -25,6 +25,7 @@ from visuallens.models.backbones.family import (
     refuse_thinking,
     render_chat,
 )
+from visuallens.models.backbones.loading import load_weights, read_model_type
 from visuallens.models.backbones.minicpm_v_slices import Slicer, Slices
 from visuallens.models.backbones.opening import Opener
 from visuallens.models.base import PromptImage
@@ -65,7 +66,7 @@ class MiniCPMV:
     def load(self, source: Source, dtype: torch.dtype) -> Parts:
         """See `Family.load`."""
         import transformers
-        from transformers import AutoConfig, AutoTokenizer, MiniCPMV4_6ImageProcessorPil
+        from transformers import AutoTokenizer, MiniCPMV4_6ImageProcessorPil
 
         from visuallens.models.backbones.minicpm_v_model import MiniCPMV4_6ForConditionalGeneration
 
@@ -73,15 +74,13 @@ class MiniCPMV:
             "minicpmv4_6": MiniCPMV4_6ForConditionalGeneration,
             "minicpmv4_7": transformers.MiniCPMV4_7ForConditionalGeneration,
         }
-        kind = AutoConfig.from_pretrained(source.folder).model_type
-        if kind not in classes:
-            raise BackboneError(source.id, f"it is {kind!r}, none of {', '.join(classes)}.")
-        tokenizer = AutoTokenizer.from_pretrained(source.folder)
+        kind = read_model_type(source, tuple(classes))
+        tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
         rendered = render_chat(tokenizer, "hello", image=True)
         refuse_thinking(source.id.partition("@")[0], rendered)
         if rendered.count(tokenizer.image_token) != 1:
             raise BackboneError(source.id, "its chat template has no place for an image.")
-        model = classes[kind].from_pretrained(source.folder, dtype=dtype, use_safetensors=True)
+        model = load_weights(classes[kind], source, dtype)
         processor = MiniCPMV4_6ImageProcessorPil.from_pretrained(source.folder)
         return Parts(source, model, tokenizer, processor, model.config.image_token_id)
 
@@ -158,10 +157,11 @@ class MiniCPMV25:
 
         from visuallens.models.backbones.minicpm_v_model import RemoteMiniCPMV, load_remote
 
+        _refuse_foreign_code(source)
         allowed = source.trust_remote_code
         try:
             tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=allowed)
-            remote = load_remote(source.folder, dtype, allowed=allowed)
+            remote = load_remote(source, dtype)
         except ImportError as error:
             missing = _LACKING.search(str(error))
             package = missing[1] if missing else error.name or "torchvision"
@@ -215,6 +215,16 @@ class MiniCPMV25:
         rendered = render_chat(tokenizer, f"{image_text}\n{prompt}" if image_text else prompt)
         markers = ("<image>", "</image>", "<slice>", "</slice>", tokenizer.unk_token)
         return _checked(self.name, tokenizer, rendered, image_text, markers)
+
+
+def _refuse_foreign_code(source: Source) -> None:
+    """Refuse code that is named as OTHER/REPOSITORY--file.Class: nobody pinned that repository."""
+    for file in sorted(source.folder.glob("*config*.json")):
+        named = json.loads(file.read_text(encoding="utf-8")).get("auto_map") or {}
+        foreign = re.findall(r'"([^"]+)--', json.dumps(named))
+        if foreign:
+            problem = f"{file.name} takes code from another repository, {foreign[0]}, unpinned"
+            raise RemoteCodeError(source.id, problem)
 
 
 # Any, here and below: Hugging Face tokenizers and what its processors give.

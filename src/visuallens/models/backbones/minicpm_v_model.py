@@ -18,7 +18,8 @@ from transformers import MiniCPMV4_6ForConditionalGeneration as Published
 from transformers.initialization import no_init_weights
 from transformers.modeling_outputs import MultimodalCausalLMOutputWithPast
 
-from visuallens.errors import BackboneError
+from visuallens.models.backbones.family import Source
+from visuallens.models.backbones.loading import refuse_missing
 
 
 # Any: base classes and outputs of transformers, which ships no types.
@@ -215,34 +216,34 @@ def _with_gradient(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
     return output.requires_grad_().clone()
 
 
-def load_remote(folder: Path, dtype: torch.dtype, *, allowed: bool) -> Any:  # noqa: ANN401
+def load_remote(source: Source, dtype: torch.dtype) -> Any:  # noqa: ANN401
     """Load the published model of MiniCPM-Llama3-V 2.5 with the code in its folder.
 
     Args:
-        folder: of code and safetensors.
+        source: of code and safetensors; says whether the user allows that code.
         dtype: of the weights.
-        allowed: the user allows that code.
 
     Returns:
         `MiniCPMV` of that code, in evaluation mode.
 
     Raises:
-        BackboneError: the files lack weights of the model.
+        WeightsMissingError: the files lack weights of the model.
 
     Choice: the model is made first and filled afterwards. `from_pretrained` of transformers 5 needs
         `post_init`, which that code never calls, and would lose what the code computes when it is
         made, such as the positions of its resampler.
     """
+    folder, allowed = source.folder, source.trust_remote_code
     config = AutoConfig.from_pretrained(folder, trust_remote_code=allowed)
     with no_init_weights():
         remote = AutoModel.from_config(config, trust_remote_code=allowed, dtype=dtype)
         remote.post_init()
-    missing = set(remote.state_dict())
+    shapes = {name: weight.shape for name, weight in remote.state_dict().items()}
+    missing = set(shapes)
     for file in sorted(folder.glob("*.safetensors")):
-        weights = load_file(file)
+        read = load_file(file)
+        weights = {name: w for name, w in read.items() if w.shape == shapes.get(name)}
         remote.load_state_dict(weights, strict=False)
         missing.difference_update(weights)
-    if missing:
-        lacking = ", ".join(sorted(missing)[:3])
-        raise BackboneError(folder.name, f"{len(missing)} weights are missing, first {lacking}.")
+    refuse_missing(source, missing)
     return remote.eval()

@@ -9,10 +9,8 @@ Source: §4.2 and §5, with other weights than the paper's.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from filelock import FileLock
 
 from visuallens.config import BackboneSettings
 from visuallens.errors import BackboneError
+from visuallens.models.backbones.digests import file_digest
 from visuallens.models.backbones.family import (
     Checkpoint,
     Family,
@@ -30,7 +29,7 @@ from visuallens.models.backbones.family import (
     pad_left,
     render_chat,
 )
-from visuallens.models.backbones.loading import find_source
+from visuallens.models.backbones.loading import find_source, load_weights
 from visuallens.models.backbones.opening import Opener
 from visuallens.models.base import PromptImage
 from visuallens.models.runtime import cache_folder
@@ -66,10 +65,11 @@ class Nano:
         from visuallens.models.backbones.nano_vision import NanoVision
 
         tokenizer = PreTrainedTokenizerFast.from_pretrained(source.folder)
-        model = NanoForConditionalGeneration.from_pretrained(
-            source.folder,
-            dtype=dtype,
-            use_safetensors=True,
+        model = load_weights(
+            NanoForConditionalGeneration,
+            source,
+            dtype,
+            model_types=(NanoForConditionalGeneration.config_class.model_type,),
             attn_implementation=prefix_attention.NAME,
         )
         return Parts(source, model, tokenizer, NanoVision(), model.config.image_token_id)
@@ -121,18 +121,20 @@ def packaged() -> Source:
 
     Raises:
         MissingPackageError: the weights' package is not installed.
+        WeightsMissingError: it holds another file.
 
     Choice: reading the GGUF file takes fifteen seconds, reading what was prepared a tenth of one.
     """
     file = smollm2_file()
-    key = hashlib.sha256(f"{file.name} {file.stat().st_size} {_LAYOUT}".encode()).hexdigest()[:12]
+    key = file_digest(file, _LAYOUT)
     folder = cache_folder() / f"nano-{key}"
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
             logger.info("Preparing nano for this machine; only the first run does this.")
-            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-                prepare(file, Path(scratch) / "nano")
-                shutil.move(Path(scratch) / "nano", folder)
+            partial = folder.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)  # of a run that was stopped
+            prepare(file, partial)
+            partial.rename(folder)
     return Source(folder, f"nano@{key}", Nano.checkpoints[0])
 
 
@@ -146,7 +148,9 @@ def prepare(file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoTokenizer, LlamaForCausalLM
 
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    tokenizer = AutoTokenizer.from_pretrained(
+        file.parent, gguf_file=file.name, trust_remote_code=False
+    )
     with torch.inference_mode():
         language = LlamaForCausalLM.from_pretrained(
             file.parent, gguf_file=file.name, dtype=torch.float32

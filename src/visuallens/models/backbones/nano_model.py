@@ -38,6 +38,7 @@ class Projector(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Project (pieces, feature_dim) features to (pieces, hidden) embeddings."""
+        features = features.to(self.norm.weight.dtype)  # trained in float32, whatever is around it
         hidden = nn.functional.gelu(self.expand(self.norm(features)))
         projected: Tensor = self.project(hidden)
         return projected

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from visuallens.config import BackboneSettings
-from visuallens.errors import WeightsMissingError
+from visuallens.errors import BackboneError, RemoteCodeError, WeightsMissingError
 from visuallens.models.backbones.family import Family, Source
 from visuallens.models.backbones.loading import find_source, pick_device, pick_dtype
 from visuallens.models.backbones.local import LocalBackbone
@@ -46,10 +46,13 @@ def open_backbone(
         The backbone in evaluation mode, with its adapter.
 
     Raises:
-        WeightsMissingError: the weights are not on this machine, or incomplete.
+        WeightsMissingError: the weights are not on this machine, damaged or incomplete.
+        RemoteCodeError: they need code of their own, which this family does not run.
+        BackboneError: they are not of this family.
         ThinkingModelError: the model thinks before it answers.
         AdapterError: the adapter does not fit.
     """
+    from safetensors import SafetensorError
     from transformers.utils import logging as transformers_logging
 
     from visuallens.models.backbones.adapters import attach_adapter, merged_labels
@@ -59,10 +62,21 @@ def open_backbone(
     device = pick_device(family.name, settings.device)
     try:
         parts = family.load(source, pick_dtype(settings.dtype, device))
-    except OSError as error:
-        problem = f"{source.folder} is incomplete: {error}"
+    except (OSError, SafetensorError) as error:
+        state = "damaged" if isinstance(error, SafetensorError) else "incomplete"
+        problem = f"{source.folder} is {state}: {error}"
         advice = f"Fetch it again with: visuallens models pull {family.name}"
         raise WeightsMissingError(source.id, problem, advice) from error
+    # What transformers answers to settings, tokenizers and weights of another architecture.
+    except (ValueError, AttributeError) as error:
+        if "trust_remote_code" in str(error):
+            problem = f"the backbone {family.name!r} runs no code from {source.folder}"
+            raise RemoteCodeError(source.id, problem) from error
+        raise BackboneError(
+            source.id,
+            f"{source.folder} cannot be read by the backbone {family.name!r}: {error}. "
+            "Choose the backbone that the files belong to, or fetch them again.",
+        ) from error
     parts.model.to(device).eval()
     backbone = LocalBackbone(family, parts, settings, *merged_labels(source.folder, parts))
     if settings.adapter is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from visuallens.errors import BackboneError
 from visuallens.models.backbones.family import Checkpoint, Inputs, Parts, Source, pad_left
-from visuallens.models.backbones.loading import load_tokenizer
+from visuallens.models.backbones.loading import load_tokenizer, load_weights
 from visuallens.models.backbones.opening import Opener
 from visuallens.models.base import PromptImage
 
@@ -61,11 +61,11 @@ class PaliGemma:
         )
 
         tokenizer = load_tokenizer(source.folder)
+        model = load_weights(
+            PaliGemmaForConditionalGeneration, source, dtype, model_types=("paligemma",)
+        )
         # Any: what a configuration holds has no types.
         images: Any = SiglipImageProcessorPil.from_pretrained(source.folder)
-        model: Any = PaliGemmaForConditionalGeneration.from_pretrained(
-            source.folder, dtype=dtype, use_safetensors=True
-        )
         vision = model.config.vision_config
         images.image_seq_length = (vision.image_size // vision.patch_size) ** 2
         processor = PaliGemmaProcessor(images, tokenizer)

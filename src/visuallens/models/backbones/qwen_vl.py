@@ -23,7 +23,7 @@ from visuallens.models.backbones.family import (
     refuse_thinking,
     render_chat,
 )
-from visuallens.models.backbones.loading import load_tokenizer
+from visuallens.models.backbones.loading import load_tokenizer, load_weights, read_model_type
 from visuallens.models.backbones.opening import Opener
 from visuallens.models.base import PromptImage
 
@@ -55,6 +55,7 @@ class QwenVL:
     Args:
         name: as registered.
         model_class: in transformers.
+        kind: the `model_type` of this generation.
         checkpoints: of this generation.
 
     Choice: an image of more pixels than a grid of 896 px has is made smaller, so that a photo of
@@ -69,10 +70,13 @@ class QwenVL:
     lora_targets = r".*\.language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
     trained_with_lora: tuple[str, ...] = ()
 
-    def __init__(self, name: str, model_class: str, checkpoints: tuple[Checkpoint, ...]) -> None:
+    def __init__(
+        self, name: str, model_class: str, kind: str, checkpoints: tuple[Checkpoint, ...]
+    ) -> None:
         self.name = name
         self.checkpoints = checkpoints
         self._model_class = model_class
+        self._kind = kind
 
     def load(self, source: Source, dtype: torch.dtype) -> Parts:
         """See `Family.load`."""
@@ -81,14 +85,13 @@ class QwenVL:
             Qwen2VLImageProcessorPil,
         )
 
+        read_model_type(source, (self._kind,))
         tokenizer = load_tokenizer(source.folder)
         rendered = render_chat(tokenizer, "hello", image=True)
         refuse_thinking(source.id.partition("@")[0], rendered)
         if rendered.count(IMAGE_TOKEN) != 1:
             raise BackboneError(source.id, "its chat template has no place for an image.")
-        model = getattr(transformers, self._model_class).from_pretrained(
-            source.folder, dtype=dtype, use_safetensors=True
-        )
+        model = load_weights(getattr(transformers, self._model_class), source, dtype)
         processor = Qwen2VLImageProcessorPil.from_pretrained(source.folder)
         return Parts(source, model, tokenizer, processor, model.config.image_token_id)
 
@@ -153,6 +156,8 @@ def _look(processor: Any, images: Sequence[Image.Image]) -> Inputs:  # noqa: ANN
     return {name: seen[name] for name in ("pixel_values", "image_grid_thw")}
 
 
-qwen3_vl = Opener(QwenVL("qwen3-vl", "Qwen3VLForConditionalGeneration", _QWEN3))
-qwen2_5_vl = Opener(QwenVL("qwen2.5-vl", "Qwen2_5_VLForConditionalGeneration", _QWEN2_5))
+qwen3_vl = Opener(QwenVL("qwen3-vl", "Qwen3VLForConditionalGeneration", "qwen3_vl", _QWEN3))
+qwen2_5_vl = Opener(
+    QwenVL("qwen2.5-vl", "Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl", _QWEN2_5)
+)
 """What is registered."""

@@ -14,7 +14,7 @@ class Account:
 
     Attributes:
         requests: answers fetched from the server.
-        cached: answers found on this machine instead.
+        cached: answers found on this machine instead; no tokens and no cost.
         retries: further tries after a failed one.
         tokens_in: tokens read, by the server's own count.
         tokens_out: tokens written.
@@ -27,6 +27,13 @@ class Account:
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
+
+    def __str__(self) -> str:
+        asked = self.requests + self.cached
+        cached = f" ({self.cached:,} from the cache)" if self.cached else ""
+        written = f"{self.tokens_in:,} tokens in, {self.tokens_out:,} out"
+        cost = f", cost {self.cost:,.2f}" if self.cost >= 0.005 else ", cost below 0.01"
+        return f"{asked:,} requests{cached}, {written}{cost if self.cost else ''}"
 
 
 def cost_of(tokens_in: int, tokens_out: int, settings: ServerSettings) -> float:

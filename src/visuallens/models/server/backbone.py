@@ -5,10 +5,11 @@ Source: §4.1 (captions, aspect words); §4.2 and appendix D (the first output t
 
 from __future__ import annotations
 
+import logging
 import math
-import os
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Literal, Self, TypeVar
@@ -20,10 +21,12 @@ from visuallens.errors import BackboneError
 from visuallens.models.base import PromptImage
 from visuallens.models.label_space import NEW_LABELS, LabelKind, LabelSpace
 from visuallens.models.server.account import Account
+from visuallens.models.server.address import read_address
 from visuallens.models.server.cache import AnswerCache
 from visuallens.models.server.chat import Messages, content, data_url, messages
 from visuallens.models.server.client import ServerClient
 from visuallens.models.server.discovery import Discovery, discover
+from visuallens.models.server.key import read_key
 from visuallens.models.server.labels import (
     LETTERS,
     Found,
@@ -34,6 +37,8 @@ from visuallens.models.server.labels import (
 from visuallens.models.server.loop import LoopThread, for_each
 from visuallens.prompts import Style
 from visuallens.types import FloatArray
+
+logger = logging.getLogger(__name__)
 
 IMAGE_TOKENS = 3_000
 """Choice: allowance for one image; LLaVA-v1.6 reads the most, up to 2,880 tokens."""
@@ -58,7 +63,8 @@ class ServerBackbone:
         id: `model@dialect`, with what the server says of its weights.
         sees: it takes images, as far as the server says.
         stays_here: nothing that it is shown leaves this machine, as far as is known.
-        is_matcher: never known of a server.
+        is_matcher: its model was found to have the paper's label tokens, which only a merged
+            VisualLens model has; of any other it is not known.
         style: of prompts it was trained with; never known of a server.
         max_tokens: longest prompt.
     """
@@ -76,7 +82,7 @@ class ServerBackbone:
         self._dialect = found.dialect
         self._at_once = client.settings.concurrency
         self._forms: dict[tuple[int, ...], Found] = {}
-        self.close = weakref.finalize(self, loop.close)
+        self.close = weakref.finalize(self, _end, loop, client, found.id)
 
     def __enter__(self) -> Self:
         return self
@@ -88,6 +94,15 @@ class ServerBackbone:
     def usage(self) -> Account:
         """What has been asked of the server so far."""
         return self._client.account
+
+    @contextmanager
+    def afresh(self) -> Iterator[None]:
+        """Ask again for what is kept of earlier answers, to measure what asking takes."""
+        self._client.afresh = True
+        try:
+            yield
+        finally:
+            self._client.afresh = False
 
     @cached_property
     def scores(self) -> Literal["logits", "permutation"]:
@@ -124,6 +139,7 @@ class ServerBackbone:
         if tokenize is not None and self._dialect.any_id:
             found = self._loop.run(single_tokens(tokenize, NEW_LABELS))
             if found is not None:
+                self.is_matcher = True
                 return self._space("new", found)
         raise BackboneError(
             self.id,
@@ -211,6 +227,14 @@ class ServerBackbone:
         return self._loop.run(for_each(tasks, ask, at_once=self._at_once))
 
 
+def _end(loop: LoopThread, client: ServerClient, name: str) -> None:
+    """Close a client with its loop, and say what has been asked of the server."""
+    loop.close()
+    account = client.account
+    if account.requests or account.cached:
+        logger.info("%s: %s.", name, account)
+
+
 def _key(image: PromptImage) -> tuple[int, int]:
     return id(image.image), image.grid_side
 
@@ -228,12 +252,15 @@ def load(settings: BackboneSettings, *, cache_file: Path | None = None) -> Serve
     Raises:
         MissingPackageError: httpx is not installed.
         ServerError: the server cannot be used.
-        BackboneError: it has several models and none is named.
+        BackboneError: it has several models and none is named, or the key cannot be sent.
     """
     server = settings.server
+    key = read_key("server", server.api_key_variable)
+    read_address(
+        "server", server.url
+    )  # refused before the cache is opened, which nobody would close
     cache = AnswerCache(cache_file) if server.cache else None
-    client = ServerClient(server, key=os.environ.get(server.api_key_variable) or None, cache=cache)
-    return connect(client, settings)
+    return connect(ServerClient(server, key=key, cache=cache), settings)
 
 
 def connect(client: ServerClient, settings: BackboneSettings) -> ServerBackbone:

@@ -27,8 +27,9 @@ from visuallens.errors import (
 )
 from visuallens.models.server import failures
 from visuallens.models.server.account import Account, entered
-from visuallens.models.server.address import is_this_machine
+from visuallens.models.server.address import is_this_machine, read_address
 from visuallens.models.server.cache import AnswerCache, Json, request_key
+from visuallens.models.server.key import hide, secrets_of
 from visuallens.models.server.refusals import refusal
 
 if TYPE_CHECKING:
@@ -76,8 +77,13 @@ class ServerClient:
         backbone: named in errors.
         max_tokens: longest prompt, for errors of servers that do not say it.
         account: what has been asked so far.
-        url: as configured.
+        afresh: ask again for what is in the cache; the new answers are kept.
+        url: as configured, without user and password.
         root: the same without `/v1`.
+
+    Raises:
+        MissingPackageError: httpx is not installed.
+        ServerUnreachableError: nobody can be at the address.
     """
 
     def __init__(
@@ -95,10 +101,13 @@ class ServerClient:
         self.backbone = "server"
         self.max_tokens = 0
         self.account = Account()
+        self.afresh = False
         self.settings = settings
-        self.url = settings.url.rstrip("/")
+        address = read_address(self.backbone, settings.url)
+        self.url, self._login = address.url, address.login
         self.root = self.url.removesuffix("/v1")
         self.key = key
+        self._secrets = secrets_of(key, self._login)
         self._cache = cache
         self._sleep = sleep
         self._jitter = random.Random(seed)  # noqa: S311 - spreads retries, hides nothing
@@ -169,7 +178,7 @@ class ServerClient:
         """
         start = self.url if base == "api" else self.root
         key = request_key(start, path, body)
-        kept = self._cache.get(key) if self._cache else None
+        kept = self._cache.get(key) if self._cache and not self.afresh else None
         if kept is not None:
             with suppress(ServerAnswerError):  # what an earlier version of this reader accepted
                 result = read(kept)
@@ -184,6 +193,10 @@ class ServerClient:
         if self._cache:
             self._cache.put(key, answer)
         return result
+
+    def hide(self, text: str) -> str:
+        """Write stars in place of the key and the password."""
+        return hide(text, self._secrets)
 
     def unusable(self, problem: str) -> ServerAnswerError:
         """Make the error for an answer that lacks what was asked for."""
@@ -214,7 +227,7 @@ class ServerClient:
         status, text, asked_s = await self._once(method, url, body)
         if status == 200:
             return self._object(text)
-        message = failures.said(text)
+        message = self.hide(failures.said(text))
         if not failures.is_passing(status, message):
             return _Refusal(status, text)
         error = ServerBusyError(
@@ -240,6 +253,9 @@ class ServerClient:
             late = ServerUnreachableError(self.backbone, self.url, problem)
             self._reached = self._reached or not isinstance(error, httpx.ConnectTimeout)
             raise _Passing(late) from error
+        except httpx.LocalProtocolError:
+            # its text shows the header with the key, hence no chain
+            raise BackboneError(self.backbone, f"{self.url}: {self._unsendable()}") from None
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.DecodingError) as error:
             self._reached = True
             raise _Passing(self._cut_off()) from error
@@ -249,6 +265,10 @@ class ServerClient:
         self._reached = True
         asked_s = failures.wait_asked_for(response.headers.get("retry-after"))
         return response.status_code, response.text, asked_s
+
+    def _unsendable(self) -> str:
+        variable = self.settings.api_key_variable
+        return f"the request cannot be sent. Is the key in {variable} right, and the address?"
 
     def _connected(self) -> httpx.AsyncClient:
         import httpx
@@ -260,6 +280,7 @@ class ServerClient:
                 limits=httpx.Limits(max_connections=None),
                 follow_redirects=False,
                 headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
+                auth=httpx.BasicAuth(*self._login) if self._login else None,
                 trust_env=not is_this_machine(self.url),  # no proxy to oneself
             )
         return self._http
@@ -284,7 +305,7 @@ class ServerClient:
         if not isinstance(answer, dict):
             raise self.unusable("its answer is no JSON object. Is the address right?")
         if isinstance(answer.get("error"), str | dict):
-            raise self.unusable(f"its answer is an error: {failures.said(text)}")
+            raise self.unusable(f"its answer is an error: {self.hide(failures.said(text))}")
         return answer
 
 

@@ -43,6 +43,10 @@ _NO_SCORES = (
     "its answer holds no log-probabilities. Does the server give them "
     "(older llama-cpp-python: --logits_all true)? Else choose another server or model."
 )
+_NO_BYTES = (
+    "its log-probabilities list bytes of tokens that are none. Choose another server, or rank "
+    "without a model: --ranker similarity."
+)
 _QUESTION: Messages = [{"role": "user", "content": "Answer with the letter A."}]
 
 
@@ -163,7 +167,10 @@ class RankedDialect:
                 raise client.unusable(_NO_SCORES)
             if forms:
                 return [_sum_of(by_id(entries), forms[label]) for label in labels]
-            return [added(of_bytes(entries, label)) for label in labels]
+            try:
+                return [added(of_bytes(entries, label)) for label in labels]
+            except ValueError as error:
+                raise client.unusable(_NO_BYTES) from error
 
         return await client.post("chat/completions", body, read)
 
@@ -272,7 +279,7 @@ class SglangDialect:
             try:
                 rows = answer["meta_info"]["output_token_ids_logprobs"][0]
                 found = {int(row[1]): float(row[0]) for row in rows if row[0] is not None}
-            except (KeyError, IndexError, TypeError, ValueError) as error:
+            except (LookupError, TypeError, ValueError, OverflowError) as error:
                 raise client.unusable("its answer lacks output_token_ids_logprobs.") from error
             return [_sum_of(found, own) for own in ids]
 

@@ -6,11 +6,13 @@ Choice: a value of -9999 or less is how servers write "unknown", and is read as 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from visuallens.models.server.cache import Json
 
 _UNKNOWN = -9999.0
+_ID = re.compile(r"token_id:(\d{1,18})")
 
 
 def entries_of(choice: Json) -> list[Json]:
@@ -44,9 +46,9 @@ def by_id(entries: Iterable[Json]) -> dict[int, float]:
     """
     found = {}
     for entry in entries:
-        token, text = entry.get("id"), str(entry.get("token"))
-        if text.startswith("token_id:") and text.removeprefix("token_id:").isdecimal():
-            token = int(text.removeprefix("token_id:"))
+        token, named = entry.get("id"), _ID.fullmatch(str(entry.get("token")))
+        if named:
+            token = int(named[1])
         if isinstance(token, int):
             found[token] = _logprob(entry)
     return found
@@ -61,6 +63,9 @@ def of_bytes(entries: Iterable[Json], label: str) -> list[float]:
 
     Returns:
         Natural logarithms; several tokens can have the same bytes.
+
+    Raises:
+        ValueError: what should be the bytes of a token are none.
     """
     wanted = (label.encode(), f" {label}".encode())
     return [_logprob(entry) for entry in entries if _bytes(entry) in wanted]
@@ -84,7 +89,7 @@ def added(logprobs: Sequence[float]) -> float:
 
 def _logprob(entry: Json) -> float:
     value = entry.get("logprob")
-    if isinstance(value, int | float) and math.isfinite(value) and value > _UNKNOWN:
+    if isinstance(value, int | float) and _UNKNOWN < value < 1:
         return float(value)
     return math.nan
 
@@ -95,6 +100,11 @@ def _name(entry: Json) -> tuple[object, object]:
 
 def _bytes(entry: Json) -> bytes:
     listed = entry.get("bytes")
-    if isinstance(listed, list):
+    if not isinstance(listed, list):
+        return str(entry.get("token")).encode(
+            "utf-8", "surrogatepass"
+        )  # a token may be half a sign
+    try:
         return bytes(listed)
-    return str(entry.get("token")).encode()
+    except (TypeError, OverflowError) as error:
+        raise ValueError("no bytes") from error

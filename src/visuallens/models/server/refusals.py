@@ -32,6 +32,10 @@ class Asker(Protocol):
     @property
     def settings(self) -> ServerSettings: ...  # noqa: D102
 
+    def hide(self, text: str) -> str:
+        """Write stars in place of the key and the password."""
+        ...
+
     async def models(self) -> tuple[str, ...]:
         """List the names of the server's models; empty where it does not say."""
         ...
@@ -49,11 +53,9 @@ async def refusal(client: Asker, status: int, text: str, body: Json | None = Non
     Returns:
         The error to raise; it never shows the key.
     """
-    message = failures.said(text)
+    message = client.hide(failures.said(text))
     if body is not None and failures.says_too_long(message):
         return _too_long(client, message, body)
-    if client.key:
-        message = message.replace(client.key, "***")
     problem = _of_key(client, status) if status in (401, 403) else None
     if problem is None and body is not None and (status == 404 or "model" in message):
         problem = await _of_model(client, str(body.get("model")))
