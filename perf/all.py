@@ -140,7 +140,7 @@ def _sections(data: Path) -> Iterator[Section]:
         "An attack text in the description of one of 12 candidates, or on a photo and in its "
         "caption; against a harmless text of the same length in the same place, which names the "
         "candidate where the attack does. Ranks and scores won (log-lift of the label) are means "
-        "over four requests. Nano is untrained and likes the first labels whatever stands behind "
+        "over three requests. Nano is untrained and likes the first labels whatever stands behind "
         "them, so the score tells more than the rank; the first row of each kind shows how far two "
         "harmless texts are apart. The rows that are not neutralised show the same attacks without "
         "`as_data`.",

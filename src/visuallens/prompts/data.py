@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal
 
 Style = Literal["fenced", "paper"]
@@ -43,6 +44,8 @@ _IGNORABLE = re.compile(
 """Characters without a shape that Unicode does not call format characters."""
 
 
+# The same names and captions are written again and again while a prompt is made to fit.
+@lru_cache(maxsize=4096)
 def as_data(text: str, max_characters: int | None = None) -> str:
     """Make foreign text harmless: one line in which no tokenizer finds a special token.
 
