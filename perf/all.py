@@ -132,7 +132,9 @@ def _sections(data: Path) -> Iterator[Section]:
     yield (
         "Parity",
         "`visuallens parity`: six prompts about London with 20 candidates and a drawn grid; "
-        "log-probabilities normalised over the candidates.",
+        "log-probabilities normalised over the candidates. The last row compares with a real "
+        "llama-cpp-python server of the same weights (extra `llamacpp`), which keeps them in four "
+        "bits and computes in other formats.",
         backbones.agreeing,
     )
     yield (
