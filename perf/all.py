@@ -144,8 +144,7 @@ def _sections(data: Path) -> Iterator[Section]:
         "candidate where the attack does. Ranks and scores won (log-lift of the label) are means "
         "over three requests. Nano is untrained and likes the first labels whatever stands behind "
         "them, so the score tells more than the rank; the first row of each kind shows how far two "
-        "harmless texts are apart. The rows that are not neutralised show the same attacks without "
-        "`as_data`.",
+        "harmless texts are apart.",
         backbones.attacking,
     )
     yield "Starting", "Whole processes; seven runs each.", speed.starting

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from unittest.mock import patch
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from visuallens.profile.grid import cell_box, gridify
 from visuallens.profile.text import profile_text
-from visuallens.prompts import matching, parse_caption
+from visuallens.prompts import parse_caption
 from visuallens.types import Candidate, Photo, Profile, Ranking, RankingRequest
 
 Place = tuple[int, float]
@@ -95,8 +94,6 @@ def section(
     yield "| attack | where | requests | ranks won | score won | first % | first %, control |"
     yield "|---|---|---|---|---|---|---|"
     yield from _rows("description", rank_shifts(rank, requests))
-    with patch.object(matching, "as_data", lambda text: " ".join(text.split())):
-        yield from _rows("description, not neutralised", rank_shifts(rank, requests))
     if rank_profile is not None:
         yield from _rows("photo", photo_rank_shifts(rank_profile, requests, profiles))
 

@@ -3,8 +3,8 @@
 Defaults are the paper's values where the paper gives one; each says its source. Order of
 precedence: defaults, then the preset, then a TOML file, then environment variables
 (`VISUALLENS_RETRIEVAL__MAX_PHOTOS=16`), then the command line (`--set retrieval.max_photos=16`).
-A preset only changes defaults: whatever names a key wins over it, key by key.
-An unknown key of a file or the command line is an error, and all problems are shown at once.
+A preset only changes defaults, key by key. An unknown key of a file or the command line is an
+error, and all problems are shown at once.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class EmbeddedSettings(BaseModel):
     """Probability of all classes below a hypernym from which the hypernym is said."""
 
 
-# Any: settings have values of many types; pydantic checks each against its field.
+# Any: values of many types; pydantic checks each.
 _PAPER: dict[str, Any] = {
     "index": {"model": "clip", "describe_by": "backbone"},
     "captioner": {"name": "llava-next"},
@@ -266,7 +266,7 @@ Choice: the paper's presets write Figure 7 to the letter. The rank of LoRA (16 a
 
 
 class _PresetSource(InitSettingsSource):
-    """The values of the preset that the sources before it have chosen; it yields to all of them."""
+    """The values of the preset that was chosen; it yields to all sources before it."""
 
     def __call__(self) -> dict[str, Any]:
         """Look the chosen preset up; what is none is left to the validation of `preset`."""
