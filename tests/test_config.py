@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from visuallens import registry
-from visuallens.config import PRESETS, BackboneSettings, Settings, load_settings
+from visuallens.config import BackboneSettings, Settings, load_settings
 from visuallens.errors import SettingsError
+from visuallens.presets import PRESETS
 
 
 def test_defaults_equal_the_paper() -> None:

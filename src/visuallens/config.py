@@ -10,7 +10,7 @@ error, and all problems are shown at once.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as EnvironmentSettingsError
 
 from visuallens.errors import SettingsError
+from visuallens.presets import PRESETS
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -221,48 +222,6 @@ class EmbeddedSettings(BaseModel):
     `food_aspects` (docs/measurements.md)."""
     group_confidence: float = Field(default=0.3, gt=0, lt=1)
     """Probability of all classes below a hypernym from which the hypernym is said."""
-
-
-# Any: values of many types; pydantic checks each.
-_PAPER: dict[str, Any] = {
-    "index": {"model": "clip", "describe_by": "backbone"},
-    "captioner": {"name": "llava-next"},
-    "retrieval": {"max_photos": 64},
-    "ranker": {"name": "visuallens", "max_candidates": 100},
-    "matching": {"style": "paper"},
-}
-
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "embedded": {},
-    "local": {
-        "index": {"model": "siglip2", "describe_by": "backbone"},
-        "backbone": {"name": "qwen3-vl"},
-        "ranker": {"name": "visuallens"},
-    },
-    "paper-3b": _PAPER
-    | {
-        "backbone": {"name": "paligemma"},
-        "profile": {"grid_side": 8, "image_side_px": 896},
-    },
-    "paper-8b": _PAPER
-    | {
-        "backbone": {"name": "minicpm-v-2.5"},
-        "profile": {"grid_side": 8, "image_side_px": 980},
-    },
-    "server": {
-        "index": {"describe_by": "backbone"},
-        "backbone": {"name": "server"},
-        "ranker": {"name": "visuallens"},
-    },
-}
-"""What each preset puts in place of the defaults.
-
-Source: §4.1 (CLIP ViT-L/14@336px; captions by LLaVA-v1.6 8B, aspect words by the backbone); §4.2
-(w = d * d = 64); Table 5 (PaliGemma at 896 px) and Table 6 (MiniCPM-V2.5 at 980 px); appendix D
-(at most 100 candidates).
-Choice: the paper's presets write Figure 7 to the letter. The rank of LoRA (16 and 64) belongs to an
-    adapter, which is named by `backbone.adapter`.
-"""
 
 
 class _PresetSource(InitSettingsSource):

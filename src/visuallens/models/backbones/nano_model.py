@@ -52,7 +52,7 @@ class NanoForConditionalGeneration(LlamaForCausalLM):
     def __init__(self, config: NanoConfig) -> None:
         super().__init__(config)
         self.projector = Projector(config.feature_dim, config.hidden_size)
-        self.post_init()  # type: ignore[no-untyped-call]
+        self.post_init()  # type: ignore[no-untyped-call]  # transformers' own
 
     def forward(
         self,
