@@ -14,6 +14,7 @@ from pathlib import Path
 
 import abstention
 import backbones
+import benchmarks
 import encoders
 import matching
 import runtimes
@@ -128,6 +129,13 @@ def _sections(data: Path) -> Iterator[Section]:
         "image of 260 px, pooled to 8 x 8, or from the cell alone, cut from the 896 px grid and "
         "enlarged to 260 px. Reading cell by cell is kept. The language model is not part of it.",
         lambda: backbones.seeing(data, photos),
+    )
+    yield (
+        "Building benchmarks",
+        "Synthetic dumps in the schema of Google Local, gzip, two files of reviews and two of "
+        "businesses, through `visuallens benchmark build google-review-v` with the paper's rules. "
+        "Memory is that of all processes together.",
+        benchmarks.building,
     )
     yield (
         "Parity",

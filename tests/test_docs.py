@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from tests.benchmark.films import write_films
 from visuallens.cli.main import COMMANDS, visuallens
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,6 +47,7 @@ def test_commands_of_the_readme_run(
     private = photo_folder / "private"
     private.mkdir()
     (photo_folder / "0.jpg").rename(private / "0.jpg")
+    write_films(tmp_path / "movielens")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VISUALLENS_LIBRARY", str(tmp_path / "library"))
     found = commands(ROOT / "README.md")

@@ -24,6 +24,9 @@
     │       ├── ServerBusyError          it keeps answering "too many requests" or fails
     │       ├── ServerRefusedError       it refuses the request: key, model name or size
     │       └── ServerAnswerError        its answer is incomplete or not what was asked for
+    ├── BenchmarkError           a benchmark and the raw dump it is built from
+    │   ├── RawDataError             the dump lacks a file, is broken beyond the limit, or too small
+    │   └── BenchmarkFolderError     a folder is not a finished benchmark of this version
     ├── RequestError             a question, category or candidate list cannot be answered
     └── NothingIndexedError      the user has no photos in this library
 
@@ -43,6 +46,19 @@ if TYPE_CHECKING:
 
 class VisualLensError(Exception):
     """Base of every error that a user of VisualLens can cause."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel between processes with message and facts; `__init__` takes other arguments."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(
+    kind: type[VisualLensError], args: tuple[object, ...], facts: dict[str, object]
+) -> VisualLensError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
 
 
 class SettingsError(VisualLensError):
@@ -269,6 +285,29 @@ class ServerRefusedError(ServerError):
 
 class ServerAnswerError(ServerError):
     """The server's answer is incomplete, or does not hold what was asked for."""
+
+
+class BenchmarkError(VisualLensError):
+    """Something is wrong with a benchmark or what it is made of; names the path."""
+
+    def __init__(self, path: Path | str, problem: str, advice: str) -> None:
+        self.path = str(path)
+        self.problem = problem
+        super().__init__(f"{self.path}: {problem}. {advice}")
+
+
+class RawDataError(BenchmarkError):
+    """A raw dump cannot be used; names the file, and the line (from 1) where there is one."""
+
+    def __init__(
+        self, path: Path | str, problem: str, advice: str, *, line: int | None = None
+    ) -> None:
+        self.line = line
+        super().__init__(path if line is None else f"{path}, line {line}", problem, advice)
+
+
+class BenchmarkFolderError(BenchmarkError):
+    """A folder is not a finished benchmark, or not one that this version reads."""
 
 
 class RequestError(VisualLensError):

@@ -1,4 +1,4 @@
-"""Presets: sets of defaults for the settings in `config.py`, chosen by one word."""
+"""Presets: sets of defaults for the settings in `config`, chosen by one word."""
 
 from __future__ import annotations
 

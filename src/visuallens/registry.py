@@ -18,6 +18,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "folder": "visuallens.sources.folder:FolderSource",
         "manifest": "visuallens.sources.manifest:ManifestSource",
     },
+    "datasets": {
+        "google-review-v": "visuallens.benchmark.datasets.google:GoogleReviewV",
+        "movielens-v": "visuallens.benchmark.datasets.movielens:MovieLensV",
+        "yelp-v": "visuallens.benchmark.datasets.yelp:YelpV",
+    },
     "models": {
         "clip": "visuallens.models.contrastive:clip",
         "embedded": "visuallens.models.embedded:embedded",

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from visuallens import errors
+from visuallens.cli.benchmark import COMMANDS as BENCHMARK_COMMANDS
 from visuallens.cli.main import COMMANDS, EXIT_CODES, exit_code, main, visuallens
 
 LONDON = ("--candidates", "london")
@@ -33,9 +34,15 @@ def called(*arguments: str) -> dict[str, object]:
     return record
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_itself(name: str) -> None:
-    text = call(name, "--help")
+EVERY_COMMAND = (
+    *((name,) for name in COMMANDS if name != "benchmark"),
+    *(("benchmark", name) for name in BENCHMARK_COMMANDS),
+)
+
+
+@pytest.mark.parametrize("name", EVERY_COMMAND, ids=" ".join)
+def test_every_command_explains_itself(name: tuple[str, ...]) -> None:
+    text = call(*name, "--help")
     assert "Usage:" in text
     assert "--json" in text
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from importlib import import_module
 
 import click
 
 from visuallens import __version__
+from visuallens.cli.lazy import LazyGroup
 from visuallens.errors import (
     BackboneError,
+    BenchmarkError,
     LibraryError,
     MissingPackageError,
     NothingIndexedError,
@@ -35,6 +36,7 @@ COMMANDS = {
     "models": ("visuallens.cli.models", "List backbones and encoders; fetch their weights."),
     "parity": ("visuallens.cli.parity", "Ask two backbones the same and compare."),
     "doctor": ("visuallens.cli.doctor", "Check and time every stage on this machine."),
+    "benchmark": ("visuallens.cli.benchmark", "Build, describe and audit the benchmarks."),
     "demo": ("visuallens.cli.demo", "Index sample photos and ask three questions."),
 }
 
@@ -49,6 +51,7 @@ EXIT_CODES: tuple[tuple[type[VisualLensError], int], ...] = (
     (MissingPackageError, 8),
     (ServerError, 10),
     (BackboneError, 9),
+    (BenchmarkError, 11),
     (VisualLensError, 1),
 )
 """Exit code of each error; the first class that fits decides. 0 is success, an abstention too."""
@@ -56,27 +59,9 @@ EXIT_CODES: tuple[tuple[type[VisualLensError], int], ...] = (
 INTERRUPTED = 130
 
 
-class _LazyGroup(click.Group):
-    """A group whose commands are imported when they are called, so that help is instant."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="visuallens")
 def visuallens() -> None:
     """Recommendations from the photos a person has taken. Private, offline."""
@@ -87,7 +72,8 @@ def main() -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("visuallens").setLevel(logging.INFO)
     try:
-        visuallens(standalone_mode=False)
+        # Without standalone mode, what a command exits with is returned.
+        sys.exit(visuallens(standalone_mode=False))
     except click.Abort:
         click.echo("Stopped. What was done so far is kept.", err=True)
         sys.exit(INTERRUPTED)

@@ -1,0 +1,1 @@
+"""Benchmarks of visual histories, built from raw dumps: §6.1, appendix A, Algorithm 1."""

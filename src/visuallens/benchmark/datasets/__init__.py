@@ -1,0 +1,1 @@
+"""The raw dumps that benchmarks are built from, one file each."""
