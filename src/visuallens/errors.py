@@ -27,6 +27,8 @@
     ├── BenchmarkError           a benchmark and the raw dump it is built from
     │   ├── RawDataError             the dump lacks a file, is broken beyond the limit, or too small
     │   └── BenchmarkFolderError     a folder is not a finished benchmark of this version
+    ├── TrainingError            a training run
+    │   └── CheckpointError          a checkpoint cannot be written, read, or is of another model
     ├── RequestError             a question, category or candidate list cannot be answered
     └── NothingIndexedError      the user has no photos in this library
 
@@ -308,6 +310,26 @@ class RawDataError(BenchmarkError):
 
 class BenchmarkFolderError(BenchmarkError):
     """A folder is not a finished benchmark, or not one that this version reads."""
+
+
+class TrainingError(VisualLensError):
+    """Something is wrong with a training run or what it is given."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        self.problem = problem
+        super().__init__(f"{problem}. {advice}")
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint cannot be used; the last good one is never touched."""
+
+    def __init__(self, path: Path | str, problem: str) -> None:
+        self.path = str(path)
+        super().__init__(
+            f"{path}: {problem}",
+            "The last good checkpoint is untouched. Free space or mend the folder and run the same "
+            "command again, or delete the run's folder to begin anew.",
+        )
 
 
 class RequestError(VisualLensError):

@@ -1,8 +1,8 @@
 """A slow reference of §6.1 and Algorithm 1 for Google Review-V, to compare a build with.
 
 Written from the paper and from what DESIGN.md decides where it is silent; it shares no code with
-`visuallens.benchmark` but the names of the files of a finished folder. Plain Python on the raw
-dump: distances by hand, every business of the category sorted for every question.
+`visuallens.benchmark` but the names of files and of businesses. Plain Python on the raw dump:
+distances by hand, every business of the category sorted for every question.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from visuallens.benchmark import schema
+from visuallens.benchmark.datasets.google import opaque
 
 KEPT_WHOLE = ("tourist attraction", "steak house", "historical landmark", "nature preserve")
 """Categories of more than one word. Source: appendix A.2."""
@@ -137,7 +138,7 @@ def read_google(folder: Path) -> World:
     dropped: Counter[str] = Counter()
     businesses: dict[str, Business] = {}
     for row in _rows(folder, "meta", dropped):
-        business_id = row.get("gmap_id")
+        business_id = row.get("gmap_id") and opaque(row["gmap_id"])
         if not business_id:
             dropped["incomplete business"] += 1
         elif business_id in businesses:
@@ -148,7 +149,8 @@ def read_google(folder: Path) -> World:
             )
     found: dict[tuple[str, str, int], Review] = {}
     for row in _rows(folder, "review", dropped):
-        user_id, business_id, time_ms = row.get("user_id"), row.get("gmap_id"), row.get("time")
+        user_id, time_ms = row.get("user_id"), row.get("time")
+        business_id = row.get("gmap_id") and opaque(row["gmap_id"])
         if not user_id or not business_id or time_ms is None:
             dropped["incomplete review"] += 1
         elif business_id not in businesses:
@@ -378,9 +380,8 @@ def read_built(folder: Path) -> list[PlainExample]:
 # Any: rows of the raw dump, whose fields can hold anything.
 def _rows(folder: Path, kind: str, dropped: Counter[str]) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob(f"{kind}-*.json*")):
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
+        raw = path.read_bytes()
+        content = gzip.decompress(raw) if path.suffix == ".gz" else raw
         for line in content.splitlines():
             try:
                 yield json.loads(line)

@@ -20,11 +20,12 @@ from tests.benchmark.synthetic import write_google, write_yelp
 
 from visuallens.benchmark import schema
 from visuallens.benchmark.build import build
+from visuallens.benchmark.datasets.google import opaque
 from visuallens.benchmark.folder import Benchmark
 from visuallens.benchmark.steps import Crew
 from visuallens.cli.main import visuallens
 from visuallens.config import BenchmarkSettings
-from visuallens.errors import BenchmarkFolderError, RawDataError, UnknownNameError
+from visuallens.errors import BenchmarkError, BenchmarkFolderError, RawDataError, UnknownNameError
 
 SMALL = BenchmarkSettings(min_category_reviews=150)
 
@@ -102,7 +103,8 @@ def test_ground_truth_is_what_the_user_reviews_from_the_question_on(
         for line in gzip.decompress(path.read_bytes()).splitlines():
             row = json.loads(line)
             if row["user_id"] and row["gmap_id"] and row["time"]:
-                reviews.setdefault((row["user_id"], row["gmap_id"]), []).append(row["time"])
+                key = (row["user_id"], opaque(row["gmap_id"]))
+                reviews.setdefault(key, []).append(row["time"])
     count = 0
     for _, example, answer in all_rows(built):
         asked = round(example["asked_at"].timestamp() * 1000)
@@ -232,7 +234,7 @@ class TestBadInput:
         raw.mkdir()
         for kind in ("review", "meta"):
             (raw / f"{kind}-Nowhere.json").touch()
-        with pytest.raises(RawDataError, match="none of 0 reviews gives an example"):
+        with pytest.raises(RawDataError, match="it holds no row"):
             build("google-review-v", raw, tmp_path / "out", SMALL)
         assert not (tmp_path / "out").exists()
 
@@ -244,6 +246,18 @@ class TestBadInput:
         with pytest.raises(RawDataError, match=r"review-Alabama.json.gz, line \d+: its gzip"):
             build("google-review-v", raw, tmp_path / "out", SMALL)
 
+    def test_too_little_memory_says_which_setting_to_raise(
+        self, google: Path, tmp_path: Path
+    ) -> None:
+        settings = SMALL.model_copy(update={"memory_gb": 0.001})
+        with pytest.raises(BenchmarkError, match=r"Raise benchmark\.memory_gb"):
+            build("google-review-v", google, tmp_path / "out", settings)
+
+    def test_a_file_in_the_way_is_named(self, google: Path, tmp_path: Path) -> None:
+        (tmp_path / "out.building").write_text("mine")
+        with pytest.raises(BenchmarkFolderError, match=r"out\.building: .*the same command"):
+            build("google-review-v", google, tmp_path / "out", SMALL)
+
     def test_a_folder_that_is_not_empty_is_not_touched(self, google: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         out.mkdir()
@@ -251,6 +265,24 @@ class TestBadInput:
         with pytest.raises(BenchmarkFolderError, match="something here already"):
             build("google-review-v", google, out, SMALL)
         assert (out / "mine.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["a[1]", "it's", "with space", "star*?", "."])
+def test_odd_folders_are_written(
+    name: str, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    build("movielens-v", films, Path(name), BenchmarkSettings())
+    assert Benchmark(Path(name)).count("train")
+
+
+def test_a_link_to_an_empty_folder_is_filled(films: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    build("movielens-v", films, tmp_path / "link", BenchmarkSettings())
+    assert Benchmark(tmp_path / "empty").count("train")
 
 
 def _google_dump(folder: Path, reviews: list[dict[str, Any]], count: int = 14) -> Path:
@@ -306,7 +338,7 @@ def test_photos_of_businesses_without_position_or_category_are_history(tmp_path:
     build("google-review-v", raw, tmp_path / "out", ONE)
     (example,) = [example for _, example, _ in all_rows(Benchmark(tmp_path / "out"))]
     assert len(example["history"]) == 10
-    assert not {"lost", "odd"} & set(example["candidates"])
+    assert not {opaque("lost"), opaque("odd")} & set(example["candidates"])
 
 
 def test_repeated_reviews_count_once(tmp_path: Path) -> None:

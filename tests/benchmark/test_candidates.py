@@ -76,8 +76,10 @@ def timeline_of(visits: Sequence[Visit]) -> Timeline:
 # Any: settings of many types.
 def rules_of(drawn: int, **given_: Any) -> Rules:  # noqa: ANN401
     base = {"min_drawn": drawn, "max_drawn": drawn, "min_candidates": 3, "min_history": 2}
-    chosen = BenchmarkSettings.model_validate(base | given_)
-    return Rules.resolve(chosen, registry.load("datasets", "google-review-v").defaults)
+    chosen = base | given_
+    chosen["min_candidates"] = min(chosen["min_candidates"], chosen["max_drawn"])
+    settings_ = BenchmarkSettings.model_validate(chosen)
+    return Rules.resolve(settings_, registry.load("datasets", "google-review-v").defaults)
 
 
 def found_in(

@@ -16,6 +16,7 @@ from tests.benchmark.genuine import (
 )
 
 from visuallens.benchmark.base import Business, BusinessPhoto, MalformedRowError, Review, Table
+from visuallens.benchmark.datasets.google import opaque
 from visuallens.errors import RawDataError
 
 # --- Google Local -----------------------------------------------------------------------------
@@ -23,9 +24,8 @@ from visuallens.errors import RawDataError
 
 def test_google_reads_a_genuine_review() -> None:
     read = opened("google-review-v").read("reviews", line(GOOGLE_REVIEW))
-    assert read == Review(
-        "108991152262655788985", "0x80c2c778e3b73d33:0xbdc58662a4a97d49", 1609909927056, 5, []
-    )
+    business_id = opaque("0x80c2c778e3b73d33:0xbdc58662a4a97d49")
+    assert read == Review("108991152262655788985", business_id, 1609909927056, [])
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,12 @@ def test_google_takes_the_first_url_of_each_picture(pics: object, photos: list[s
     assert list(read.photos) == photos
 
 
+def test_ids_of_neighbouring_google_places_have_nothing_in_common() -> None:
+    one, other = (opaque(f"0x88f16e41928ff687:0x{n}") for n in (1, 2))
+    assert one == opaque("0x88f16e41928ff687:0x1")
+    assert one[:4] != other[:4]
+
+
 @pytest.mark.parametrize("time", [1609909927056, 1609909927056.0])
 def test_google_reads_whole_times_however_they_are_written(time: float) -> None:
     read = opened("google-review-v").read("reviews", line(GOOGLE_REVIEW, time=time))
@@ -55,10 +61,12 @@ def test_google_reads_whole_times_however_they_are_written(time: float) -> None:
 def test_google_reads_a_business_whatever_is_null_or_absent() -> None:
     google = opened("google-review-v")
     assert google.read("businesses", line(GOOGLE_BUSINESS)) == Business(
-        "0x88f16e41928ff687:0x883dad4fd048e8f8",
+        opaque("0x88f16e41928ff687:0x883dad4fd048e8f8"),
         "Porter Pharmacy", "", ["Pharmacy"], 32.3883, -83.3571, 4.9, 16,
+        "0x88f16e41928ff687:0x883dad4fd048e8f8",
     )  # fmt: skip
-    bare = Business("0x88f16e41928ff687:0x883dad4fd048e8f8", None, tags=[])
+    gmap_id = "0x88f16e41928ff687:0x883dad4fd048e8f8"
+    bare = Business(opaque(gmap_id), None, tags=[], source_id=gmap_id)
     for nothing in (None, "absent"):
         nulls = dict.fromkeys(GOOGLE_BUSINESS, nothing) | {"gmap_id": GOOGLE_BUSINESS["gmap_id"]}
         assert google.read("businesses", line(GOOGLE_BUSINESS, **nulls)) == bare
@@ -158,7 +166,7 @@ def test_yelp_reads_genuine_rows() -> None:
     yelp = opened("yelp-v")
     # 2018-07-07 22:09:11 UTC is 1,531,001,351 s after 1970.
     assert yelp.read("reviews", line(YELP_REVIEW)) == Review(
-        "mh_-eMZ6K5RLWhZyISBhwA", "XQfwVwDr-v0ZS3_CbbE5Xw", 1531001351000, 3.0
+        "mh_-eMZ6K5RLWhZyISBhwA", "XQfwVwDr-v0ZS3_CbbE5Xw", 1531001351000
     )
     assert yelp.read("businesses", line(YELP_BUSINESS)) == Business(
         "M-6AXSgmDMYcWsF442mzzA", "Seither's Seafood", "Seafood, Restaurants",
@@ -260,7 +268,7 @@ def test_movielens_reads_genuine_rows(films: Path) -> None:
     movielens = opened("movielens-v", films)
     assert movielens.read("reviews", b"userId,movieId,rating,timestamp\r\n") is None
     assert movielens.read("reviews", b"mls-2016/1,2294,2.0,1260759108\n") == Review(
-        "mls-2016/1", "2294", 1260759108000, 2.0
+        "mls-2016/1", "2294", 1260759108000
     )
     assert movielens.read("businesses", line(FILM)) == Business(
         "1", "Toy Story (1995)", "A cowboy doll is jealous. 1995. USA",

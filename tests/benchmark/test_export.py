@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tests.benchmark.tiny import write_tiny
 
 from visuallens.benchmark import schema
-from visuallens.benchmark.export import export_chat, export_datasets
+from visuallens.benchmark.export import chat, export_chat, export_datasets
 from visuallens.benchmark.export.chat import chat_record
 from visuallens.benchmark.folder import Benchmark
 from visuallens.cli.main import visuallens
@@ -99,11 +99,17 @@ def test_only_photos_that_are_there_are_shown(tmp_path: Path) -> None:
     assert (written.without_photos, written.missing_photos) == (0, 1)
 
 
-def test_without_any_photo_nothing_is_written(tmp_path: Path) -> None:
+def test_without_any_photo_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_tiny(tmp_path / "tiny", examples=3, users=3, photos=False)
     with pytest.raises(BenchmarkFolderError, match="not one of the photos"):
         export_chat(Benchmark(folder), tmp_path / "out", ["test"])
     assert contents(tmp_path) == {"tiny"}
+    monkeypatch.setattr(Benchmark, "examples", lambda *_: pytest.fail("it was written first"))
+    with pytest.raises(BenchmarkFolderError, match="not one of the photos"):
+        export_chat(Benchmark(folder), tmp_path / "out", schema.SPLITS)
+    monkeypatch.undo()
     export_chat(Benchmark(folder), tmp_path / "out", ["test"], max_photos=0)
     (line,) = lines_of(tmp_path / "out" / "test.jsonl")
     assert line["images"] == []
@@ -127,6 +133,38 @@ def test_more_candidates_than_labels_are_refused(folder: Path) -> None:
     with pytest.raises(RequestError, match="101 candidates"):
         chat_record(replace(example, request=request), [])
     assert chat_record(replace(example, request=replace(request, candidates=many[:100])), [])
+
+
+def test_a_large_benchmark_gives_the_same_lines_in_parts(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benchmark = Benchmark(folder)
+    export_chat(benchmark, tmp_path / "whole", ["train"])
+    monkeypatch.setattr(chat, "_HELD_PHOTOS", 10)
+    monkeypatch.setattr(chat, "_HELD_EXAMPLES", 4)
+    monkeypatch.setattr(Benchmark, "examples", lambda *_: pytest.fail("all photos are held"))
+    export_chat(benchmark, tmp_path / "parts", ["train"])
+    lines = (tmp_path / "parts" / "train.jsonl").read_bytes()
+    assert lines == (tmp_path / "whole" / "train.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("how", ["link", "here"])
+def test_an_empty_folder_is_filled_through_a_link_or_from_within(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    empty, link = tmp_path / "empty", tmp_path / "link"
+    empty.mkdir()
+    link.symlink_to(empty)
+    monkeypatch.chdir(empty)
+    names = export_datasets(Benchmark(folder), link if how == "link" else Path(), ["test"])
+    assert contents(empty) == contents(Path()) == set(names)
+    assert contents(tmp_path) == {"empty", "link"}
+
+
+def test_a_disk_that_refuses_is_told_with_its_reason(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BenchmarkFolderError, match=r"Not a directory.*another --out"):
+        export_datasets(Benchmark(folder), tmp_path / "file" / "out", ["test"])
 
 
 @pytest.mark.parametrize("name", ["jsonl", "datasets"])

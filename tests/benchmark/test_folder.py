@@ -3,18 +3,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from datetime import UTC
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.benchmark.tiny import write_tiny
 
 from visuallens.benchmark import schema
 from visuallens.benchmark.folder import Benchmark
+from visuallens.benchmark.opening import refuse_outside
 from visuallens.errors import BenchmarkFolderError, RequestError
-from visuallens.types import Candidate, RankingRequest
+from visuallens.types import Candidate, PhotoMetadata, RankingRequest
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +115,124 @@ def test_category_photos_show_the_category_but_no_candidate_and_nothing_of_the_u
             assert request.question.category in facts[path]["categories"]
             assert facts[path]["business_id"] not in shown
             assert facts[path]["user_id"] != request.history.user_id
+
+
+def test_category_photos_are_older_than_the_newest_of_the_history(own_folder: Path) -> None:
+    """A user with an early question has not seen what strangers posted years later."""
+    benchmark = Benchmark(own_folder)
+    request = next(benchmark.requests("test"))
+    before = {Path(path) for path in benchmark.category_photos(request, 1000)}
+    assert before
+    newest = max(
+        photo.metadata.taken_at or datetime.min.replace(tzinfo=UTC)
+        for photo in request.history.photos
+    )
+    table = rows(own_folder, schema.PHOTOS)
+    drawable = [row for row in table if own_folder / "photos" / row["path"] in before]
+    for at, row in enumerate(drawable):
+        row["posted_at"] = (newest - timedelta(milliseconds=1), newest, None)[at % 3]
+    pq.write_table(
+        pa.Table.from_pylist(table, schema=schema.PHOTOS_SCHEMA), own_folder / schema.PHOTOS
+    )
+    after = {Path(path) for path in Benchmark(own_folder).category_photos(request, 1000)}
+    assert after == {
+        own_folder / "photos" / row["path"] for at, row in enumerate(drawable) if at % 3 != 1
+    }
+
+
+def test_without_a_dated_history_only_photos_without_a_time_are_drawn(folder: Path) -> None:
+    benchmark = Benchmark(folder)
+    request = next(benchmark.requests("test"))
+    photos = tuple(
+        dataclasses.replace(one, metadata=PhotoMetadata()) for one in request.history.photos
+    )
+    undated = dataclasses.replace(
+        request, history=dataclasses.replace(request.history, photos=photos)
+    )
+    times = {
+        str(folder / "photos" / row["path"]): row["posted_at"]
+        for row in rows(folder, schema.PHOTOS)
+    }
+    drawn = benchmark.category_photos(undated, 1000)
+    assert drawn
+    assert {times[path] for path in drawn} == {None}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../a.jpg", "a/../../b.jpg", "a/..", "/etc/passwd", "C:a.jpg", "c:/a.jpg", "..\\a.jpg",
+     "a\\b.jpg", "a\0.jpg", "", ".", "./", None],
+)  # fmt: skip
+def test_a_photo_path_that_leaves_the_folder_is_refused(own_folder: Path, path: str | None) -> None:
+    benchmark = Benchmark(own_folder)
+    first = next(benchmark.requests("test"))
+    pools = {photo for row in rows(own_folder, schema.CATEGORIES) for photo in row["photos"]}
+    victim = next(photo.id for photo in first.history.photos if photo.id in pools)
+    table = rows(own_folder, schema.PHOTOS)
+    for row in table:
+        row["path"] = path if row["photo_id"] == victim else row["path"]
+    pq.write_table(
+        pa.Table.from_pylist(table, schema=schema.PHOTOS_SCHEMA), own_folder / schema.PHOTOS
+    )
+    for read in (
+        lambda: list(Benchmark(own_folder).requests("test")),
+        lambda: list(Benchmark(own_folder).examples("test")),
+        lambda: list(Benchmark(own_folder).some("test", [0])),
+        lambda: Benchmark(own_folder).find("test"),
+        lambda: Benchmark(own_folder).category_photos(first, 4),
+    ):
+        with pytest.raises(
+            BenchmarkFolderError, match=r"photos\.parquet: the photo path .* leads out"
+        ):
+            read()
+
+
+@pytest.mark.parametrize("path", ["a/b.jpg", "a..b/c.jpg", "...a.jpg", "ab:c.jpg", "\u00e4/./b"])
+def test_odd_photo_paths_that_stay_inside_are_read(own_folder: Path, path: str) -> None:
+    refuse_outside(path, own_folder / schema.PHOTOS)
+
+
+def test_some_examples_are_those_of_all(folder: Path) -> None:
+    benchmark = Benchmark(folder)
+    everything = list(benchmark.examples("train"))
+    asked_at = [row["asked_at"] for row in rows(folder, schema.examples_file("train"))]
+    found = list(Benchmark(folder).some("train", [5, 0, 5, 17, 10_000]))
+    assert [one.example for one in found] == [everything[at] for at in (0, 5, 17)]
+    assert [one.asked_at for one in found] == [asked_at[at] for at in (0, 5, 17)]
+    assert list(benchmark.some("train", [])) == []
+
+
+def test_some_examples_are_found_across_row_groups(own_folder: Path) -> None:
+    everything = list(Benchmark(own_folder).examples("train"))
+    for name, rows_each in (
+        (schema.examples_file("train"), 2),
+        (schema.ground_truth_file("train"), 3),
+    ):
+        pq.write_table(
+            pq.read_table(own_folder / name), own_folder / name, row_group_size=rows_each
+        )
+    found = Benchmark(own_folder).some("train", range(1, 6))
+    assert [one.example for one in found] == everything[1:6]
+    assert Benchmark(own_folder).find("train", everything[5].request.id).example == everything[5]
+
+
+def test_some_examples_load_only_what_they_need(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither they nor photos of a category read the whole table of photos into memory."""
+    expected = Benchmark(folder)
+    wanted = next(expected.examples("test"))
+    drawn = expected.category_photos(wanted.request, 4)
+
+    def few(self: Benchmark, name: str, _: object = None) -> Iterator[dict[str, Any]]:
+        assert name == schema.CATEGORIES
+        return iter(rows(self.folder, name))
+
+    monkeypatch.setattr(Benchmark, "_rows", few)
+    benchmark = Benchmark(folder)
+    (found,) = benchmark.some("test", [0])
+    assert found.example == wanted
+    assert benchmark.category_photos(wanted.request, 4) == drawn
 
 
 def test_an_unknown_category_is_named_with_the_known_ones(folder: Path) -> None:
@@ -260,3 +381,5 @@ def test_answers_in_another_order_are_refused(own_folder: Path) -> None:
     pq.write_table(table.take(list(reversed(range(table.num_rows)))), path)
     with pytest.raises(BenchmarkFolderError, match="in different order"):
         list(Benchmark(own_folder).examples("train"))
+    with pytest.raises(BenchmarkFolderError, match="in different order"):
+        list(Benchmark(own_folder).some("train", [0]))

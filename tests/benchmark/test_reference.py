@@ -29,6 +29,7 @@ from tests.benchmark.reference import (
 )
 from tests.benchmark.synthetic import write_google
 
+from visuallens.benchmark.datasets.google import opaque
 from visuallens.cli.main import visuallens
 
 Row = dict[str, object]
@@ -202,8 +203,9 @@ def test_rows_that_repeat_or_lead_nowhere_are_dropped_and_counted(tmp_path: Path
     nowhere = [{**review, "gmap_id": "B"}, {**review, "time": None}]
     write(tmp_path / "review-X.json.gz", [review, {**review, "pics": None}, *nowhere])
     world = read_google(tmp_path)
-    assert world.businesses == {"A": Business("A", "A", (1, 2), frozenset({"museum"}))}
-    assert world.reviews == {"u": (Review("u", "A", 5, (url, url)),)}
+    a = opaque("A")
+    assert world.businesses == {a: Business(a, "A", (1, 2), frozenset({"museum"}))}
+    assert world.reviews == {"u": (Review("u", a, 5, (url, url)),)}
     assert world.dropped == {
         "repeated business": 1,
         "incomplete business": 1,

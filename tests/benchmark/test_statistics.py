@@ -112,6 +112,43 @@ def test_other_counts_of_the_build_are_told(tmp_path: Path) -> None:
     assert second.split() == ["businesses:", "without_position", "3"]
 
 
+def _with_about(folder: Path, **about: object) -> Statistics:
+    known = json.loads((folder / schema.ABOUT).read_text())
+    (folder / schema.ABOUT).write_text(json.dumps(known | about))
+    return statistics(Benchmark(folder))
+
+
+def test_stray_photos_are_told_only_where_the_dump_has_a_table_of_photos(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path / "tiny", examples=12, photos=False)
+    counts = {"businesses": {"unnamed": 1, "stray_photos": 0}}
+    reviews = {"file": "reviews.jsonl", "table": "reviews", "rejected": {}}
+    photos = {"file": "photos.jsonl", "table": "photos", "rejected": {}}
+    without = _with_about(folder, counts=counts, sources=[reviews])
+    assert without.counted == {"businesses: unnamed": 1}
+    has_photos = _with_about(folder, counts=counts, sources=[reviews, photos])
+    assert has_photos.counted == {"businesses: unnamed": 1, "businesses: stray_photos": 0}
+
+
+def test_what_was_rejected_of_one_file_is_told_for_each_of_its_tables(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path / "tiny", examples=12, photos=False)
+    sources = [
+        {"file": "movies.jsonl", "table": "businesses", "rejected": {"no title": 2}},
+        {"file": "movies.jsonl", "table": "photos", "rejected": {"no poster": 5}},
+        {"file": "ratings.csv", "table": "reviews", "rejected": {"no user": 1}},
+        {"file": "ratings.csv", "table": "reviews", "rejected": {"no user": 2, "no time": 4}},
+    ]
+    assert _with_about(folder, sources=sources).rejected == {
+        "movies.jsonl (businesses)": {"no title": 2},
+        "movies.jsonl (photos)": {"no poster": 5},
+        "ratings.csv": {"no time": 4, "no user": 3},
+    }
+
+
+def test_a_folder_whose_name_looks_like_a_pattern_is_counted(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path / "tiny [1]*?", examples=12, photos=False)
+    assert statistics(Benchmark(folder)).splits[ALL].examples == 12
+
+
 def test_a_distribution_by_hand() -> None:
     # 1, 1, 1, 7, 30: mean 40 / 5; at least 5 % and 25 % of five are one and two examples, both 1;
     # half is the third, 1; 75 % the fourth, 7; 95 % the fifth.

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,6 +169,27 @@ def test_a_torn_plan_starts_anew(tmp_path: Path, torn: bytes | None) -> None:
     assert rests(tmp_path / "a", PLAN) is False
     leave(tmp_path / "a")
     assert rests(tmp_path / "a", PLAN)
+
+
+def test_a_kill_while_old_work_is_thrown_away_never_vouches_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was deleted so far, the first plan does not find the rest of its work."""
+    for deleted_before in range(3):
+        folder = tmp_path / str(deleted_before)
+        leave(folder)
+        (folder / "reports").mkdir(exist_ok=True)
+        calls = iter(range(9))
+
+        def dying(entry: Path, last: int = deleted_before, calls: Iterator[int] = calls) -> None:
+            if next(calls) == last:
+                raise KeyboardInterrupt
+            shutil.rmtree(entry, ignore_errors=True)
+
+        with monkeypatch.context() as patched:
+            patched.setattr("visuallens.benchmark.steps.discard", dying)
+            rests(folder, {"another": "plan"})
+        assert not rests(folder, PLAN)
 
 
 def test_a_second_build_is_refused_and_does_no_harm(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from visuallens import registry
 from visuallens.benchmark.tags import KEPT_PHRASES, categories_of, category_of
+from visuallens.config import BenchmarkSettings
 
 GOOGLE_REMOVED = """
 “shop”, “store”, “complex”, “service”, “company”, “supplier”, “caterer”, “agency”, “center”,
@@ -71,6 +72,11 @@ def test_the_kept_phrases_are_those_of_the_paper() -> None:
 )
 def test_a_category_is_the_last_word_or_a_kept_phrase(tag: str, category: str) -> None:
     assert category_of(tag, KEPT_PHRASES) == category
+
+
+def test_kept_phrases_may_be_written_in_capitals() -> None:
+    settings = BenchmarkSettings(kept_phrases=("Golf  Course",))
+    assert settings.kept_phrases == ("golf course",)
 
 
 def test_without_kept_phrases_the_last_word_always_counts() -> None:

@@ -148,7 +148,9 @@ def _world(generator: np.random.Generator, user_ids: list[str], questions_each: 
         world.businesses.append(_business(generator, business_id, category, shown))
         shift = generator.uniform(-_SPAN_DEGREES / 2, _SPAN_DEGREES / 2, 2)
         position = [float(one) for one in np.add(_MIDDLE, shift)]
-        world.positions.append({"candidate_id": business_id, "position": position})
+        world.positions.append(
+            {"candidate_id": business_id, "source_id": business_id, "position": position}
+        )
     for user_id in user_ids:
         world.taken[user_id] = []
         order = generator.permutation(len(CATEGORIES))

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,17 @@ from numpy.typing import NDArray
 
 from visuallens.benchmark import schema
 from visuallens.benchmark.base import Dataset, Job, Rules
+from visuallens.benchmark.businesses import BUSINESSES
 from visuallens.benchmark.neighbours import IntArray
 from visuallens.benchmark.splits import Group, Share
+from visuallens.benchmark.steps import Progress, quiet
 from visuallens.benchmark.writing import QrelsWriter, TableWriter
 
-_ROWS = 4096
-"""Examples whose histories are spelled out at a time."""
+_PHOTOS = 1_000_000
+"""Photos of histories that are spelled out at a time."""
+
+_EXAMPLES_GROUP = 1024
+"""Rows of a row group of examples, each of which may have thousands of photos."""
 
 
 @dataclass(slots=True)
@@ -50,7 +56,9 @@ class _SplitFiles:
 
     def __init__(self, folder: Path, split: str, stack: ExitStack) -> None:
         self.examples = stack.enter_context(
-            TableWriter(folder / schema.examples_file(split), schema.EXAMPLES_SCHEMA)
+            TableWriter(
+                folder / schema.examples_file(split), schema.EXAMPLES_SCHEMA, _EXAMPLES_GROUP
+            )
         )
         self.ground_truth = stack.enter_context(
             TableWriter(folder / schema.ground_truth_file(split), schema.GROUND_TRUTH_SCHEMA)
@@ -63,24 +71,26 @@ def assemble(
     work: Path,
     out: Path,
     buckets: Sequence[int],
-    business_ids: Any,  # noqa: ANN401 - an Arrow array of text
     shares: Mapping[Group, Share],
+    progress: Progress = quiet,
 ) -> Assembled:
     """Write the examples and the ground truth of every split.
 
     Args:
         job: of the build.
-        work: holds `found-BUCKET.parquet` and `histories-BUCKET.parquet`; `used-BUCKET.parquet`,
-            the photos of histories, goes there.
+        work: holds the businesses, `found-BUCKET.parquet` and `histories-BUCKET.parquet`;
+            `used-BUCKET.parquet`, the photos of histories, goes there.
         out: folder for the files.
         buckets: in order.
-        business_ids: (businesses,) by number.
         shares: where each group of examples goes.
+        progress: is told of every bucket that is done.
 
     Returns:
         What was written.
     """
     dataset = job.dataset()
+    table = pq.read_table(work / BUSINESSES, columns=["business_id"])
+    business_ids = table.column("business_id").combine_chunks()
     done = Assembled(np.zeros(len(business_ids), bool))
     with ExitStack() as stack:
         files = {split: _SplitFiles(out, split, stack) for split in schema.SPLITS}
@@ -93,11 +103,19 @@ def assemble(
                 rows = np.flatnonzero(splits == split)
                 of_split = found.take(pa.array(rows))
                 _count(of_split, split, needed, done)
-                for start in range(0, len(rows), _ROWS):
-                    some = of_split.slice(start, _ROWS)
+                for start, end in _portions(of_split.column("history_length").to_numpy()):
+                    some = of_split.slice(start, end - start)
                     _write(files[split], some, histories, business_ids, dataset)
+            progress("assemble", bucket + 1, len(buckets))
             pq.write_table(histories.first_photos(needed), work / f"used-{bucket}.parquet")
     return done
+
+
+def _portions(history_lengths: IntArray) -> Iterator[tuple[int, int]]:
+    """Cut examples where their histories together reach `_PHOTOS`."""
+    portions = np.cumsum(history_lengths) // _PHOTOS
+    changes = (np.flatnonzero(np.diff(portions)) + 1).tolist()
+    yield from pairwise([0, *changes, len(history_lengths)] if len(history_lengths) else [])
 
 
 def _splits(

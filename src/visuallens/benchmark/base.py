@@ -28,7 +28,6 @@ class Review(NamedTuple):
     user_id: str
     business_id: str
     at_ms: int
-    rating: float | None = None
     photos: Sequence[str] = ()
 
 
@@ -36,6 +35,7 @@ class Business(NamedTuple):
     """One business as the dump describes it.
 
     Attributes:
+        source_id: as the dump writes it, where `business_id` is another one.
         tags: as written; `tags.py` makes categories of them.
         latitude: degrees; None where the dump gives no position.
         longitude: degrees; None where the dump gives no position.
@@ -49,6 +49,7 @@ class Business(NamedTuple):
     longitude: float | None = None
     rating: float | None = None
     rating_count: int | None = None
+    source_id: str | None = None
 
 
 class BusinessPhoto(NamedTuple):
@@ -139,7 +140,7 @@ class Job:
         name: of the dataset and of the benchmark.
         raw: folder of the dump.
         seed: decides every draw.
-        memory_gb: that all workers together may use for sorting and joining.
+        memory_gb: that each worker may use for sorting and joining.
         workers: how many tasks run at a time.
     """
 

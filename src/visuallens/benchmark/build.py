@@ -17,20 +17,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow.parquet as pq
-
 from visuallens import __version__, registry
 from visuallens.benchmark import schema
 from visuallens.benchmark.assembly import Assembled, assemble
 from visuallens.benchmark.base import Job, RawFile, Rules
 from visuallens.benchmark.businesses import (
-    BUSINESSES,
     BusinessCounts,
     BusinessTask,
     number_businesses,
 )
 from visuallens.benchmark.catalogue import write_catalogue
-from visuallens.benchmark.database import database, quoted
+from visuallens.benchmark.database import database, quoted, target
 from visuallens.benchmark.engine import session
 from visuallens.benchmark.reading import FileReport, ReadTask, read_file
 from visuallens.benchmark.search import SearchReport, SearchTask, search
@@ -40,10 +37,13 @@ from visuallens.benchmark.timelines import TimelineReport, TimelineTask, make_ti
 from visuallens.benchmark.world import COUNTS, WorldPlan, load_world
 from visuallens.benchmark.writing import discard, finish, refuse_existing
 from visuallens.config import BenchmarkSettings
-from visuallens.errors import RawDataError
+from visuallens.errors import BenchmarkFolderError, RawDataError
 
 _BUCKET_BYTES = 48 << 20
 """Raw reviews, unzipped, that one bucket holds; about 150,000 reviews."""
+
+_MOST_BITS = 8
+"""At most 256 buckets, larger ones for larger dumps: every reader holds a file of each open."""
 
 _ZIPPED = 5
 """How much larger a dump gets when it is unzipped, roughly."""
@@ -81,6 +81,7 @@ def build(
         BenchmarkFolderError: there is something at `out`, or another build is at work.
         UnknownNameError: there is no dataset of that name.
     """
+    raw, out = raw.resolve(), out.resolve()
     refuse_existing(out)
     kind = registry.load("datasets", name)
     rules = Rules.resolve(settings, kind.defaults)
@@ -88,13 +89,21 @@ def build(
     files = job.dataset().files()
     plan = _plan(job, files)
     unfinished = out.with_name(out.name + ".building")
-    with opened(unfinished, plan) as folder, session(crew.engine, crew.workers):
-        return _Build(job, Workshop(folder, crew)).build(files, plan["bits"], out)
+    try:
+        with opened(unfinished, plan) as folder, session(crew.engine, crew.workers):
+            return _Build(job, Workshop(folder, crew)).build(files, plan["bits"], out)
+    except OSError as error:
+        raise BenchmarkFolderError(
+            error.filename or unfinished,
+            error.strerror or str(error),
+            "Mend that and give the same command again; it goes on where it was.",
+        ) from error
 
 
 # Any: JSON.
 def _plan(job: Job, files: Sequence[RawFile]) -> dict[str, Any]:
     """Describe everything that decides what is built."""
+    photos = _existing(job.dataset().photos_folder())
     known = [(one.path.name, one.table, one.path.stat()) for one in files]
     size = sum(
         one.path.stat().st_size * (_ZIPPED if one.path.suffix == ".gz" else 1)
@@ -107,9 +116,15 @@ def _plan(job: Job, files: Sequence[RawFile]) -> dict[str, Any]:
         "name": job.name,
         "rules": asdict(job.rules),
         "seed": job.seed,
-        "bits": (size // _BUCKET_BYTES).bit_length(),
+        "bits": min((size // _BUCKET_BYTES).bit_length(), _MOST_BITS),
+        "raw": str(job.raw),
+        "photos": None if photos is None else photos.stat().st_mtime_ns,
         "files": [[file, table, stat.st_size, stat.st_mtime_ns] for file, table, stat in known],
     }
+
+
+def _existing(folder: Path | None) -> Path | None:
+    return folder if folder is not None and folder.is_dir() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +140,15 @@ class _Build:
         parts = parts_of(self.job.rules, _total(one.days for one in timelines))
         plan = self._world(timelines, parts)
         found = self._search(range(2**bits), plan, parts)
-        groups: dict[Group, int] = {}
-        for report in found:
-            groups.update((group, count) for group, count in report.groups)
+        groups = {group: count for report in found for group, count in report.groups}
         dropped = _total(one.dropped for one in found)
+        del found
         counts = {
             "businesses": asdict(businesses),
             "reviews": sum(one.reviews for one in timelines),
             "reviews_repeated": sum(one.repeated for one in timelines),
             "reviews_of_unknown_businesses": sum(one.unknown for one in timelines),
+            "reviews_of_users_with_few_photos": sum(one.few_photos for one in timelines),
         }
         if not groups:
             self._refuse_nothing(counts, dropped)
@@ -174,7 +189,7 @@ class _Build:
             connection.execute(
                 "COPY (SELECT business, sum(reviews)::BIGINT AS reviews "
                 f"FROM read_parquet({quoted(tables / 'counts-*.parquet')}) "
-                f"GROUP BY business ORDER BY business) TO {quoted(tables / COUNTS)}"
+                f"GROUP BY business ORDER BY business) TO {target(tables / COUNTS)}"
             )
         reviews = _total(one.category_reviews for one in timelines)
         floor = max(self.job.rules.min_category_reviews, 1)
@@ -199,9 +214,7 @@ class _Build:
         discard(finished)
         finished.mkdir()
         shares = shares_of(groups, self.job.rules, self.job.seed)
-        ids = pq.read_table(plan.folder / BUSINESSES, columns=["business_id"])
-        business_ids = ids.column("business_id").combine_chunks()
-        done = assemble(self.job, plan.folder, finished, buckets, business_ids, shares)
+        done = assemble(self.job, plan.folder, finished, buckets, shares, self.shop.progress)
         write_catalogue(self.job, plan.folder, finished, load_world(plan), done.recommended)
         return done
 
@@ -224,13 +237,14 @@ class _Build:
         }
 
     def _refuse_nothing(self, counts: Mapping[str, object], dropped: Mapping[str, int]) -> None:
-        reasons = ", ".join(f"{count:,} x {reason}" for reason, count in sorted(dropped.items()))
+        ordered = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
+        reasons = ", ".join(f"{count:,} x {reason}" for reason, count in ordered)
         raise RawDataError(
             self.job.raw,
             f"none of {counts['reviews']:,} reviews gives an example"
             + (f" ({reasons})" if reasons else ""),
-            "Check that the dump is whole. For a small one, lower "
-            f"benchmark.min_category_reviews, which is {self.job.rules.min_category_reviews:,}.",
+            "Check that the dump is whole. For a small one, lower benchmark.min_category_reviews, "
+            f"which is {self.job.rules.min_category_reviews:,}, or what the first reason names.",
         )
 
 

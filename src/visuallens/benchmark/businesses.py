@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from visuallens.benchmark.base import Dataset, Job, Rules
-from visuallens.benchmark.database import database, quoted
+from visuallens.benchmark.database import database, quoted, target
 from visuallens.benchmark.tags import categories_of
 from visuallens.benchmark.writing import TableWriter
 
@@ -23,6 +23,7 @@ _NUMBERED: Any = pa.schema(  # Any: pyarrow is untyped
     [
         ("business", pa.int32()),
         ("business_id", pa.string()),
+        ("source_id", pa.string()),
         ("name", pa.string()),
         ("description", pa.string()),
         ("categories", pa.list_(pa.string())),
@@ -94,7 +95,9 @@ def number_businesses(task: BusinessTask) -> BusinessCounts:
     Choice: of rows that repeat a business the first one with a position and a name counts.
     """
     dataset, rows, out = task.job.dataset(), task.rows, task.out
-    with database(out, memory_gb=task.job.memory_gb, threads=task.job.workers) as connection:
+    with database(
+        out, memory_gb=task.job.memory_gb * task.job.workers, threads=task.job.workers
+    ) as connection:
         connection.execute(_ONCE.format(files=quoted(rows / "businesses-*.parquet")))
         _write_numbered(connection, out / BUSINESSES, dataset, task.job.rules)
         stray = 0 if dataset.photo_share is None else _write_photos(connection, rows, out)
@@ -127,7 +130,7 @@ def _write_photos(connection: DuckDBPyConnection, work: Path, out: Path) -> int:
         f"FROM read_parquet({quoted(out / BUSINESSES)})"
     )
     files = quoted(work / "photos-*.parquet")
-    connection.execute(_PHOTOS.format(files=files, out=quoted(out / BUSINESS_PHOTOS)))
+    connection.execute(_PHOTOS.format(files=files, out=target(out / BUSINESS_PHOTOS)))
     read = _one_number(connection, f"SELECT count(*) FROM read_parquet({files})")
     kept = f"SELECT count(*) FROM read_parquet({quoted(out / BUSINESS_PHOTOS)})"
     return read - _one_number(connection, kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -111,12 +112,17 @@ class _Visits:
         self.asking = [visit for visit in visits if visit[0] >= part.start_ms]
         self.first = {business: at for at, business in reversed(visits)}
         self.last = {business: at for at, business in self.asking}
+        self._last = sorted(self.last.values())
         of_category = (
             int(at)
             for at, business in zip(timeline.photos_at_ms, timeline.photo_businesses, strict=True)
             if category in world.categories[business]
         )
         self.shown_from_ms = next(of_category, None)
+
+    def businesses_from(self, at_ms: int) -> int:
+        """Count the businesses that may answer a question at a time."""
+        return len(self._last) - bisect_left(self._last, at_ms)
 
     def history_before(self, at_ms: int) -> int:
         """Count the photos posted before a time."""
@@ -138,10 +144,12 @@ def _of_category(
             dropped[reason] += 1
             continue
         drawn = int(generator.integers(rules.min_drawn, rules.max_drawn, endpoint=True))
-        left_out = {b for b, first in visits.first.items() if first < at_ms}
-        nearest = neighbours.nearest(
-            anchor, drawn, generator, left_out if rules.visited == "drop" else frozenset()
-        )
+        left_out = {
+            business
+            for business, first in visits.first.items()
+            if rules.visited == "drop" and first < at_ms
+        }
+        nearest = neighbours.nearest(anchor, drawn, generator, left_out)
         candidates = unique_names(nearest, world)
         ground_truth = tuple(b for b in candidates if visits.last.get(b, at_ms - 1) >= at_ms)
         if len(candidates) < rules.min_candidates:
@@ -169,7 +177,7 @@ def _unfit(
         return "cannot_be_recommended"
     if rules.visited == "drop" and visits.first[anchor] < at_ms:
         return "visited_before"
-    if sum(last >= at_ms for last in visits.last.values()) < rules.min_ground_truth:
+    if visits.businesses_from(at_ms) < rules.min_ground_truth:
         return "too_few_ground_truth"
     return _unfit_history(visits, rules, history_end(at_ms, rules))
 

@@ -111,7 +111,7 @@ def write_catalogue(
         out cannot be told from how many are shown.
     """
     dataset, rules = job.dataset(), job.rules
-    with database(work, memory_gb=job.memory_gb, threads=job.workers) as connection:
+    with database(work, memory_gb=job.memory_gb * job.workers, threads=job.workers) as connection:
         known = _known(world)
         connection.register("known", known)
         connection.register("recommended", known.filter(pa.array(recommended)))
@@ -168,10 +168,12 @@ def _write_positions(
     out: Path,
 ) -> None:
     connection.execute(
-        "SELECT business_id FROM recommended "
+        "SELECT business_id, coalesce(source_id, business_id) FROM recommended "
         f"JOIN read_parquet({quoted(work / BUSINESSES)}) USING (business) ORDER BY business"
     )
-    ids = [row[0] for row in connection.fetchall()]
+    ids, source_ids = zip(*connection.fetchall(), strict=True)
     positions = pa.array(world.positions[recommended].tolist(), pa.list_(pa.float64()))
     with TableWriter(out / schema.POSITIONS, schema.POSITIONS_SCHEMA) as writer:
-        writer.write(pa.table({"candidate_id": pa.array(ids), "position": positions}))
+        writer.write(
+            pa.table({"candidate_id": ids, "source_id": source_ids, "position": positions})
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from visuallens.benchmark.base import needs
+from visuallens.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -43,9 +45,21 @@ def database(folder: Path, *, memory_gb: float, threads: int = 1) -> Iterator[Du
         ) as connection,
     ):
         connection.execute("SET enable_progress_bar = false")
-        yield connection
+        try:
+            yield connection
+        except duckdb.OutOfMemoryException as error:
+            raise BenchmarkError(
+                folder,
+                f"sorting and joining need more than {memory_gb:g} GB",
+                "Raise benchmark.memory_gb, or take fewer --workers.",
+            ) from error
 
 
-def quoted(path: Path | str) -> str:
-    """Quote a path for SQL, where a parameter is not allowed."""
+def quoted(path: Path) -> str:
+    """Quote a path for `read_parquet`; its last part may be a pattern, the folders are none."""
+    return target(re.sub(r"([\[*?])", r"[\1]", str(path.parent)) + f"/{path.name}")
+
+
+def target(path: Path | str) -> str:
+    """Quote a path for `COPY ... TO`."""
     return "'" + str(path).replace("'", "''") + "'"

@@ -7,10 +7,13 @@ that all workers see. So an engine decides how fast a benchmark is built, and no
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from typing import Any, Literal, TypeVar
 
 from visuallens.errors import MissingPackageError
@@ -49,13 +52,27 @@ def run(
         yield from enumerate(map(function, tasks))
     else:
         # Spawned, since a forked process would inherit the threads of DuckDB and Arrow.
-        with ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn")) as pool:
+        count = min(workers, len(tasks))
+        with ProcessPoolExecutor(count, get_context("spawn"), _prepare_worker) as pool:
             futures = {pool.submit(function, task): number for number, task in enumerate(tasks)}
             try:
                 for future in as_completed(futures):
                     yield futures[future], future.result()
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare_worker() -> None:
+    """Leave Ctrl-C to the parent, and end when it is gone: nobody else would stop the worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TextIO
 
 import pyarrow.parquet as pq
@@ -32,6 +32,7 @@ from visuallens.benchmark import schema
 from visuallens.benchmark.base import INSTALL
 from visuallens.benchmark.download import AGENT, Downloader, Failure, Limits, sized
 from visuallens.benchmark.folder import Benchmark
+from visuallens.benchmark.opening import refuse_outside
 from visuallens.benchmark.writing import write_json
 from visuallens.errors import BenchmarkFolderError, MissingPackageError
 
@@ -195,7 +196,8 @@ def _wanted(
     with pq.ParquetFile(benchmark.path(schema.PHOTOS)) as file:
         for batch in file.iter_batches(_BATCH_ROWS, columns=["photo_id", "path", "url"]):
             for row in batch.to_pylist():
-                path = _below(benchmark, folder, row["path"])
+                refuse_outside(row["path"], benchmark.path(schema.PHOTOS))
+                path = folder / row["path"]
                 url = sized(row["url"], size_px) if row["url"] else None
                 if path.is_file():
                     report.there_already += 1
@@ -207,21 +209,6 @@ def _wanted(
                     yield _Wanted(row["photo_id"], url, path)
                     continue
                 bar.update(1)
-
-
-def _below(benchmark: Benchmark, folder: Path, path: str) -> Path:
-    """Locate a photo's file.
-
-    Choice: a path that leaves the folder is refused: a benchmark may come from strangers.
-    """
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or "\\" in path or not parts.parts:
-        raise BenchmarkFolderError(
-            benchmark.path(schema.PHOTOS),
-            f"the photo path {path!r} leads out of its folder",
-            "Do not trust this benchmark; get it from where it was made.",
-        )
-    return folder.joinpath(*parts.parts)
 
 
 async def _fetch(

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from visuallens.benchmark import schema
+from visuallens.benchmark.opening import photos_folder, read_about, refuse_outside
 from visuallens.errors import BenchmarkFolderError, RequestError
 from visuallens.types import (
     Candidate,
@@ -65,7 +67,7 @@ class Benchmark:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.about: Mapping[str, Any] = _about(folder)  # Any: JSON; see `schema.py`
+        self.about: Mapping[str, Any] = read_about(folder)  # Any: JSON; see `schema.py`
         self.name: str = self.about["name"]
         self.seed: int = self.about["seed"]
         self._shown: int = self.about["settings"]["candidate_photos"]
@@ -73,27 +75,35 @@ class Benchmark:
     @cached_property
     def photos_folder(self) -> Path:
         """Folder that the paths of photos are below, as local.json says; else FOLDER/photos."""
-        local = self.folder / schema.LOCAL
-        if not local.is_file():
-            return self.folder / "photos"
-        try:
-            photos: str = json.loads(local.read_text("utf-8"))["photos"]
-            return (self.folder / photos).resolve()
-        except (ValueError, TypeError, KeyError) as error:
-            raise BenchmarkFolderError(
-                local,
-                "it does not say where the photos are",
-                f'Write {{"photos": "FOLDER"}} into it, or delete it if they are in '
-                f"{self.folder / 'photos'}.",
-            ) from error
+        return photos_folder(self.folder)
 
     def path(self, name: str) -> Path:
         """Locate a file of the folder by the name that `schema.py` gives it."""
         return self.folder / name
 
+    # Any: pyarrow is untyped.
+    def open_table(self, name: str) -> Any:  # noqa: ANN401
+        """Open a table of the folder as a Parquet file.
+
+        Args:
+            name: that `schema.py` gives it.
+
+        Returns:
+            A `pyarrow.parquet.ParquetFile`, to be closed.
+
+        Raises:
+            BenchmarkFolderError: it is no Parquet file.
+        """
+        try:
+            return pq.ParquetFile(self.path(name))
+        except pa.ArrowInvalid as error:
+            raise BenchmarkFolderError(
+                self.path(name), f"it is broken ({error})", "Build the benchmark again."
+            ) from error
+
     def count(self, split: str) -> int:
         """Count the examples of a split without reading them."""
-        with self._open(schema.examples_file(split)) as file:
+        with self.open_table(schema.examples_file(split)) as file:
             return int(file.metadata.num_rows)
 
     def requests(self, split: str) -> Iterator[RankingRequest]:
@@ -103,6 +113,8 @@ class Benchmark:
 
     def examples(self, split: str) -> Iterator[Example]:
         """Yield the examples of a split, in the order of the file.
+
+        All photos and candidates are held in memory; `some` holds those of a few examples.
 
         Args:
             split: "train", "dev" or "test".
@@ -114,12 +126,32 @@ class Benchmark:
         answers = self._rows(schema.ground_truth_file(split))
         for row, answer in zip(self._rows(schema.examples_file(split)), answers, strict=True):
             if row["example_id"] != answer["example_id"]:
-                raise BenchmarkFolderError(
-                    self.folder,
-                    f"the examples and the ground truth of {split} are in different order",
-                    "Build the benchmark again.",
-                )
+                raise self.disorder(split)
             yield Example(self._request(row), frozenset(answer["ground_truth"]))
+
+    def some(self, split: str, rows: Iterable[int]) -> Iterator[FoundExample]:
+        """Yield some examples of a split, holding only the photos and candidates that they need.
+
+        Args:
+            split: "train", "dev" or "test".
+            rows: their numbers in the file, from 0; those beyond its end are left out.
+
+        Yields:
+            The same examples as `examples`, in the order of the file, and when each was asked.
+
+        Raises:
+            BenchmarkFolderError: the ground truth is not beside the examples.
+        """
+        wanted = sorted(set(rows))
+        asked = self._taken(schema.examples_file(split), wanted)
+        answers = self._taken(schema.ground_truth_file(split), wanted)
+        if asked["example_id"] != answers["example_id"]:
+            raise self.disorder(split)
+        view = self._narrow(asked)
+        for at in range(asked.num_rows):
+            (row,), (answer,) = (one.slice(at, 1).to_pylist() for one in (asked, answers))
+            example = Example(view._request(row), frozenset(answer["ground_truth"]))  # noqa: SLF001
+            yield FoundExample(example, row["asked_at"])
 
     def find(self, split: str, example_id: str | None = None) -> FoundExample:
         """Read one example, without loading the benchmark.
@@ -134,26 +166,25 @@ class Benchmark:
         Raises:
             RequestError: the split has no such example.
         """
-        file = schema.examples_file(split)
-        row = self._row(file, example_id)
-        if row is None:
-            first = self._row(file, None)
-            raise RequestError(
-                f"The {split} split of {self.name} has no examples. Choose another --split."
-                if first is None
-                else f"The {split} split of {self.name} has no example {example_id!r}; its first "
-                f"is {first['example_id']!r}. Choose another id or another --split."
-            )
-        answer = self._row(schema.ground_truth_file(split), row["example_id"])
-        if answer is None:
-            raise BenchmarkFolderError(
-                self.folder,
-                f"there is no ground truth for {row['example_id']}",
-                "Build the benchmark again.",
-            )
-        narrow = self._narrow(row)
-        example = Example(narrow._request(row), frozenset(answer["ground_truth"]))  # noqa: SLF001
-        return FoundExample(example, row["asked_at"])
+        row = 0 if example_id is None else self._place(split, example_id)
+        found = next(self.some(split, () if row is None else (row,)), None)
+        if found is not None:
+            return found
+        first = next(self.some(split, (0,)), None)
+        raise RequestError(
+            f"The {split} split of {self.name} has no examples. Choose another --split."
+            if first is None
+            else f"The {split} split of {self.name} has no example {example_id!r}; its first "
+            f"is {first.example.request.id!r}. Choose another id or another --split."
+        )
+
+    def disorder(self, split: str) -> BenchmarkFolderError:
+        """Make the error for ground truth that is not beside its examples."""
+        return BenchmarkFolderError(
+            self.folder,
+            f"the examples and the ground truth of {split} are in different order",
+            "Build the benchmark again.",
+        )
 
     def category_photos(self, request: RankingRequest, count: int) -> tuple[str, ...]:
         """Draw photos that show what a category looks like, free of the request's candidates.
@@ -172,6 +203,10 @@ class Benchmark:
         Source: §4.2, "randomly select a set of candidate items in the category".
         Choice: never a photo of one of the request's own candidates, nor one that the user took:
             v_c would otherwise lean towards the answer.
+        Choice: only photos posted before the newest of the history, which is older than the
+            question: a request does not say when it was asked, so that no ranker can use it, and
+            this needs nothing but the request. What was posted between the two is lost as well.
+            A photo without a time can be drawn always.
         """
         category = request.question.category
         if category not in self._category_pools:
@@ -181,12 +216,16 @@ class Benchmark:
             )
         shown = {candidate.id for candidate in request.candidates}
         seen = {path for candidate in request.candidates for path in candidate.photos}
+        taken = (photo.metadata.taken_at for photo in request.history.photos)
+        newest = max((one for one in taken if one is not None), default=None)
         pool = self._category_pools[category]
         drawn: list[str] = []
         for index in np.random.default_rng((request.seed, 4)).permutation(len(pool)):
-            photo, path = self._photos[pool[index]], self._file(pool[index])
+            photo = self._pool_photos[pool[index]]
+            path = self._above_photos + photo.path
             own = photo.user_id == request.history.user_id
-            if not own and photo.business_id not in shown and path not in seen:
+            later = photo.posted_at and (newest is None or photo.posted_at >= newest)
+            if not (own or later or photo.business_id in shown or path in seen):
                 drawn.append(path)
             if len(drawn) == count:
                 break
@@ -202,47 +241,59 @@ class Benchmark:
         return {row["candidate_id"]: np.asarray(row["position"]) for row in rows}
 
     def _rows(self, name: str, columns: Sequence[str] | None = None) -> Iterator[Row]:
-        with self._open(name) as file:
+        with self.open_table(name) as file:
             for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
                 yield from batch.to_pylist()
 
-    # Any: pyarrow is untyped.
-    def _open(self, name: str) -> Any:  # noqa: ANN401
-        try:
-            return pq.ParquetFile(self.path(name))
-        except pa.ArrowInvalid as error:
-            raise BenchmarkFolderError(
-                self.path(name), f"it is broken ({error})", "Build the benchmark again."
-            ) from error
+    # Any: an Arrow table.
+    def _taken(self, name: str, rows: Sequence[int]) -> Any:  # noqa: ANN401
+        """Read rows by their numbers, which ascend, one row group at a time."""
+        with self.open_table(name) as file:
+            parts, first = [file.schema_arrow.empty_table()], 0
+            for group in range(file.num_row_groups):
+                end = first + file.metadata.row_group(group).num_rows
+                own = rows[bisect_left(rows, first) : bisect_left(rows, end)]
+                if own:
+                    parts.append(file.read_row_group(group).take([one - first for one in own]))
+                first = end
+            return pa.concat_tables(parts)
 
-    def _row(self, name: str, example_id: str | None) -> Row | None:
-        """Read the row of one example, or the first, one row group at a time."""
-        with self._open(name) as file:
+    def _place(self, split: str, example_id: str) -> int | None:
+        """Find the number of an example, one row group at a time."""
+        first = 0
+        with self.open_table(schema.examples_file(split)) as file:
             for group in range(file.num_row_groups):
                 ids = file.read_row_group(group, columns=["example_id"])["example_id"]
-                at = 0 if example_id is None else ids.index(example_id).as_py()
+                at: int = ids.index(example_id).as_py()
                 if at >= 0:
-                    row: Row = file.read_row_group(group).slice(at, 1).to_pylist()[0]
-                    return row
+                    return first + at
+                first += len(ids)
         return None
 
-    def _narrow(self, row: Row) -> Benchmark:
-        """Open the folder again, knowing only the photos and candidates of one example."""
-        narrow = Benchmark(self.folder)
-        found = self._chosen(schema.CANDIDATES, "candidate_id", row["candidates"])
-        photo_ids = {*row["history"], *(one for row in found for one in row["photos"])}
-        photos = self._chosen(schema.PHOTOS, "photo_id", photo_ids, _PHOTO_COLUMNS)
-        narrow._candidates, narrow._photos = _by_candidate(found), _by_photo(photos)
+    # Any: an Arrow table.
+    def _narrow(self, asked: Any) -> Self:  # noqa: ANN401
+        """Open the folder again, knowing only the photos and candidates of some examples."""
+        narrow = type(self)(self.folder)
+        ids = pc.unique(pc.list_flatten(asked["candidates"]))
+        found = self._chosen(schema.CANDIDATES, "candidate_id", ids)
+        lists = (pc.list_flatten(one) for one in (asked["history"], found["photos"]))
+        photo_ids = pa.chunked_array([chunk for one in lists for chunk in one.chunks], pa.string())
+        photos = self._chosen(schema.PHOTOS, "photo_id", pc.unique(photo_ids), _PHOTO_COLUMNS)
+        narrow._candidates = _by_candidate(found.to_pylist())  # noqa: SLF001 - of this class
+        narrow._photos = self._by_photo(photos.to_pylist())  # noqa: SLF001
         return narrow
 
+    # Any: Arrow tables and arrays.
     def _chosen(
-        self, name: str, key: str, ids: Iterable[str], columns: Sequence[str] | None = None
-    ) -> list[Row]:
-        wanted = [(key, "in", list(ids))]
-        rows: list[Row] = pq.read_table(
-            self.path(name), columns=columns, filters=wanted
-        ).to_pylist()
-        return rows
+        self,
+        name: str,
+        key: str,
+        ids: Any,  # noqa: ANN401
+        columns: Sequence[str] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Read the rows with these ids."""
+        wanted = pc.field(key).isin(ids)
+        return pq.read_table(self.path(name), columns=columns, filters=wanted, partitioning=None)
 
     def _request(self, row: Row) -> RankingRequest:
         photos = tuple(
@@ -285,6 +336,14 @@ class Benchmark:
     def _file(self, photo_id: str) -> str:
         return self._above_photos + self._photos[photo_id].path
 
+    def _by_photo(self, rows: Iterable[Row]) -> dict[str, _PhotoFacts]:
+        found = {}
+        table = self.path(schema.PHOTOS)
+        for row in rows:
+            refuse_outside(row["path"], table)
+            found[row["photo_id"]] = _PhotoFacts(*(row[one] for one in _PhotoFacts._fields))
+        return found
+
     @cached_property
     def _above_photos(self) -> str:
         """What to put before the path of a photo; joining paths object by object is slow."""
@@ -292,7 +351,15 @@ class Benchmark:
 
     @cached_property
     def _photos(self) -> dict[str, _PhotoFacts]:
-        return _by_photo(self._rows(schema.PHOTOS, _PHOTO_COLUMNS))
+        return self._by_photo(self._rows(schema.PHOTOS, _PHOTO_COLUMNS))
+
+    @cached_property
+    def _pool_photos(self) -> dict[str, _PhotoFacts]:
+        """What is known of the photos of categories, few beside those of a benchmark."""
+        ids = {photo_id for pool in self._category_pools.values() for photo_id in pool}
+        wanted = pa.array(sorted(ids), pa.string())
+        photos = self._chosen(schema.PHOTOS, "photo_id", wanted, _PHOTO_COLUMNS)
+        return self._by_photo(photos.to_pylist())
 
     @cached_property
     def _candidates(self) -> dict[str, Row]:
@@ -303,40 +370,5 @@ class Benchmark:
         return {row["category"]: row["photos"] for row in self._rows(schema.CATEGORIES)}
 
 
-def _by_photo(rows: Iterable[Row]) -> dict[str, _PhotoFacts]:
-    return {
-        row["photo_id"]: _PhotoFacts(*(row[one] for one in _PhotoFacts._fields)) for row in rows
-    }
-
-
 def _by_candidate(rows: Iterable[Row]) -> dict[str, Row]:
     return {row["candidate_id"]: row for row in rows}
-
-
-# Any: JSON; `schema.py` says what is in it.
-def _about(folder: Path) -> Mapping[str, Any]:
-    advice = "Give a folder that visuallens benchmark build has finished."
-    try:
-        about = json.loads((folder / schema.ABOUT).read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise BenchmarkFolderError(folder, f"it holds no {schema.ABOUT}", advice) from error
-    except (OSError, ValueError) as error:
-        raise BenchmarkFolderError(
-            folder, f"{schema.ABOUT} cannot be read ({error})", advice
-        ) from error
-    if (
-        not isinstance(about, dict)
-        or not {"name", "seed", "settings", "checksum"} <= about.keys()
-        or not isinstance(about.get("format"), int)
-    ):
-        raise BenchmarkFolderError(folder, f"{schema.ABOUT} is not one of a benchmark", advice)
-    if about["format"] > schema.FORMAT:
-        raise BenchmarkFolderError(
-            folder,
-            f"its format is {about['format']}, this VisualLens reads up to {schema.FORMAT}",
-            "Upgrade VisualLens.",
-        )
-    missing = [name for name in schema.content_files() if not (folder / name).is_file()]
-    if missing:
-        raise BenchmarkFolderError(folder, f"it lacks {', '.join(missing)}", advice)
-    return about

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from visuallens.benchmark.base import (
     Business,
     BusinessPhoto,
-    Dataset,
     Job,
     MalformedRowError,
     RawFile,
@@ -33,13 +32,18 @@ from visuallens.benchmark.base import (
 from visuallens.errors import RawDataError
 
 _BATCH = 100_000
-"""Rows held before they are written."""
+"""Rows held as Python objects before they become a table."""
+
+_ROW_GROUP = 1_000_000
+"""Rows held as tables before they are written, each bucket's as one row group."""
 
 _SHOWN = 5
 """Malformed rows of a reason that are reported with their line."""
 
 _EARLY = 1000
-"""Lines after which a hopeless file is given up."""
+"""Lines after which a file is given up of which most is malformed."""
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _WHERE = [("file", pa.int32()), ("line", pa.int64())]
 
@@ -49,7 +53,6 @@ SHAPES: dict[Table, Any] = {  # Any: pyarrow is untyped
             ("user_id", pa.string()),
             ("business_id", pa.string()),
             ("at_ms", pa.int64()),
-            ("rating", pa.float64()),
             ("photos", pa.list_(pa.string())),
             *_WHERE,
             ("user_hash", pa.uint64()),
@@ -65,6 +68,7 @@ SHAPES: dict[Table, Any] = {  # Any: pyarrow is untyped
             ("longitude", pa.float64()),
             ("rating", pa.float64()),
             ("rating_count", pa.int64()),
+            ("source_id", pa.string()),
             *_WHERE,
         ]
     ),
@@ -139,32 +143,45 @@ def read_file(task: ReadTask) -> FileReport:
     Raises:
         RawDataError: the file cannot be read to its end, or too much of it is malformed.
     """
-    raw, out, most = task.raw, task.out, task.job.rules.max_rejected_share
+    raw, out = task.raw, task.out
     report = FileReport(raw.path.name, raw.table)
     stems = [f"{raw.table}-{task.number}"]
     if raw.table == "reviews":
         stems = [f"{raw.table}-{task.number}-{bucket}" for bucket in range(2**task.bits)]
     writers = [pq.ParquetWriter(out / f"{one}.parquet", SHAPES[raw.table]) for one in stems]
     try:
-        for rows in _batches(_rows(task.job.dataset(), raw, report, most)):
-            table = _table(raw.table, rows, task.number)
+        for table in _tables(task, report):
             for writer, part in zip(writers, _buckets(table, len(writers)), strict=True):
                 if part.num_rows:
                     writer.write_table(part)
     finally:
         for writer in writers:
             writer.close()
-    _refuse_if_hopeless(raw.path, report, most)
+    _refuse_if_more(raw.path, report, task.job.rules.max_rejected_share)
+    if not report.rows and raw.table != "photos":
+        raise RawDataError(raw.path, "it holds no row", "Take it away, or download it again.")
     return report
+
+
+def _tables(task: ReadTask, report: FileReport) -> Iterator[Any]:
+    """Yield the rows of a file as tables of `_ROW_GROUP` rows."""
+    waiting: list[Any] = []
+    for rows in _batches(_rows(task, report)):
+        waiting.append(_table(task.raw.table, rows, task.number))
+        if sum(table.num_rows for table in waiting) >= _ROW_GROUP:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 # What a line number stands beside: the row that was read from it.
 Numbered = tuple[int, Review | Business | BusinessPhoto]
 
 
-def _rows(
-    dataset: Dataset, raw: RawFile, report: FileReport, max_rejected_share: float
-) -> Iterator[Numbered]:
+def _rows(task: ReadTask, report: FileReport) -> Iterator[Numbered]:
+    dataset, raw = task.job.dataset(), task.raw
+    hopeless = max(0.5, task.job.rules.max_rejected_share)
     for line, text in enumerate(_lines(raw.path, report), start=1):
         try:
             row = dataset.read(raw.table, text) if text.strip() else None
@@ -176,7 +193,7 @@ def _rows(
         else:
             report.rows += row is not None
         if line % _EARLY == 0:
-            _refuse_if_hopeless(raw.path, report, max_rejected_share)
+            _refuse_if_more(raw.path, report, hopeless)
         if row is not None:
             yield line, row
 
@@ -209,8 +226,8 @@ def _lines(path: Path, report: FileReport) -> Iterator[bytes]:
             plain = io.BufferedReader(hashing, 1 << 20)
             # Any: a gzip file and a plain one are read alike.
             stream: Any = gzip.GzipFile(fileobj=plain) if zipped else plain
-            for whole, text in enumerate(stream, start=1):  # noqa: B007 - said if the next breaks
-                yield text
+            for whole, text in enumerate(stream, start=1):
+                yield text.removeprefix(_BYTE_ORDER_MARK) if whole == 1 else text
             report.sha256, report.bytes = hashing.sha256.hexdigest(), hashing.count
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise RawDataError(
@@ -223,17 +240,17 @@ def _lines(path: Path, report: FileReport) -> Iterator[bytes]:
         ) from error
 
 
-def _refuse_if_hopeless(path: Path, report: FileReport, max_rejected_share: float) -> None:
+def _refuse_if_more(path: Path, report: FileReport, share: float) -> None:
+    """Refuse a file of which more than this share is malformed."""
     bad = sum(report.rejected.values())
-    if bad <= max_rejected_share * (bad + report.rows):
+    if bad <= share * (bad + report.rows):
         return
     reasons = ", ".join(f"{count:,} x {reason}" for reason, count in report.rejected.items())
     raise RawDataError(
         path,
         f"{bad:,} of {bad + report.rows:,} rows are malformed: {reasons} "
         f"(for instance {report.shown[0]})",
-        "Check that this is the right file, or raise benchmark.max_rejected_share, which is "
-        f"{max_rejected_share:g}.",
+        "Check that this is the right file, or raise benchmark.max_rejected_share.",
     )
 
 

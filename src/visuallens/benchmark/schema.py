@@ -68,6 +68,7 @@ CANDIDATES_SCHEMA: Any = pa.schema(
 POSITIONS_SCHEMA: Any = pa.schema(
     [
         ("candidate_id", pa.string()),
+        ("source_id", pa.string()),  # as the dump has it; Google's begins with a cell of the map
         ("position", pa.list_(pa.float64())),  # latitude and longitude, or log popularity
     ]
 )

@@ -41,7 +41,6 @@ HISTORIES: Any = pa.schema(
         ("user_id", pa.string()),
         ("photos", pa.list_(pa.string())),
         ("at_ms", pa.list_(pa.int64())),
-        ("businesses", pa.list_(pa.int32())),
     ]
 )
 
@@ -192,6 +191,5 @@ def _history(user: _User) -> Any:  # noqa: ANN401 - an Arrow table
         "user_id": user.user_id,
         "photos": user.photo_ids,
         "at_ms": user.timeline.photos_at_ms.tolist(),
-        "businesses": user.timeline.photo_businesses,
     }
     return pa.Table.from_pylist([row], HISTORIES)

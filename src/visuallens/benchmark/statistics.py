@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from visuallens.benchmark import schema
 from visuallens.benchmark.chance import hit_by_chance, mrr_by_chance
-from visuallens.benchmark.database import database
+from visuallens.benchmark.database import database, quoted
 from visuallens.errors import BenchmarkFolderError
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ class Statistics:
     Attributes:
         splits: split → its row; `ALL` takes them together.
         categories: category → training examples, most first (Figure 5).
-        rejected: raw file → reason → rows that could not be used.
+        rejected: raw file → reason → rows that could not be used; a file that is read into two
+            tables counts for each, as "FILE (TABLE)".
         dropped: reason → questions that became no example.
         counted: whatever else the build counted, such as reviews of unknown businesses.
     """
@@ -165,7 +166,7 @@ def statistics(benchmark: Benchmark) -> Statistics:
     with database(spill, memory_gb=_MEMORY_GB, threads=_THREADS) as connection:
         steps = tqdm(schema.SPLITS, desc="counting", unit="split", disable=None)
         counted = {split: _count(connection, benchmark, split) for split in steps}
-        files = [str(benchmark.path(schema.examples_file(split))) for split in schema.SPLITS]
+        files = [benchmark.path(schema.examples_file(split)) for split in schema.SPLITS]
         whole = _Counts(_users(connection, files), Counter(), Counter(), Counter())
     for one in counted.values():
         whole.categories.update(one.categories)
@@ -180,11 +181,9 @@ def statistics(benchmark: Benchmark) -> Statistics:
             ALL: _summarise(whole),
         },
         categories=_most_first(counted["train"].categories),
-        rejected={
-            one["file"]: _most_first(Counter(one["rejected"])) for one in about.get("sources", ())
-        },
+        rejected=_rejected(about.get("sources", ())),
         dropped=_most_first(Counter(about.get("counts", {}).get("dropped", {}))),
-        counted=dict(_counted(about.get("counts", {}))),
+        counted=dict(_counted(about)),
     )
 
 
@@ -258,13 +257,34 @@ def _summarise(counts: _Counts) -> SplitStatistics:
 
 
 # Any: JSON.
-def _counted(counts: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """Find the numbers that stand in no place of their own, one level of names deep."""
-    for name, count in counts.items():
+def _counted(about: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Find the numbers that stand in no place of their own, one level of names deep.
+
+    Choice: photos of unknown businesses are counted only where the dump has a table of photos;
+        those of reviews cannot be of another business.
+    """
+    has_photos = any(one.get("table") == "photos" for one in about.get("sources", ()))
+    for name, count in about.get("counts", {}).items():
         if isinstance(count, int):
             yield name, count
         elif name not in {"splits", "dropped"}:
-            yield from ((f"{name}: {key}", one) for key, one in count.items())
+            for key, one in count.items():
+                if has_photos or key != "stray_photos":
+                    yield f"{name}: {key}", one
+
+
+# Any: JSON.
+def _rejected(sources: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Add up what was rejected, by file and, where a file is read into several, by table."""
+    tables: dict[str, set[str]] = {}
+    for one in sources:
+        tables.setdefault(one["file"], set()).add(one.get("table", ""))
+    counts: dict[str, Counter[str]] = {}
+    for one in sources:
+        several = len(tables[one["file"]]) > 1
+        name = f"{one['file']} ({one.get('table', '')})" if several else one["file"]
+        counts.setdefault(name, Counter()).update(one["rejected"])
+    return {name: _most_first(reasons) for name, reasons in counts.items()}
 
 
 def _most_first(counts: Counter[str]) -> dict[str, int]:
@@ -272,11 +292,11 @@ def _most_first(counts: Counter[str]) -> dict[str, int]:
 
 
 def _count(connection: DuckDBPyConnection, benchmark: Benchmark, split: str) -> _Counts:
-    path = str(benchmark.path(schema.examples_file(split)))
-    answers = str(benchmark.path(schema.ground_truth_file(split)))
-    examples = connection.read_parquet(path)
+    path = benchmark.path(schema.examples_file(split))
+    answers = benchmark.path(schema.ground_truth_file(split))
+    examples = _table(connection, [path])
     offered = examples.project("example_id, len(candidates) AS n")
-    relevant = connection.read_parquet(answers).project("example_id, len(ground_truth) AS g")
+    relevant = _table(connection, [answers]).project("example_id, len(ground_truth) AS g")
     pairs = offered.join(relevant, "example_id").aggregate("n, g, count(*)", "n, g").fetchall()
     sizes = Counter({(n, g): count for n, g, count in pairs})
     if sizes.total() != benchmark.count(split):
@@ -300,6 +320,11 @@ def _grouped(examples: DuckDBPyRelation, value: str) -> list[tuple[Any, int]]:
     return examples.aggregate(f"{value}, count(*)", value).fetchall()
 
 
-def _users(connection: DuckDBPyConnection, paths: list[str]) -> int:
-    ((users,),) = connection.read_parquet(paths).aggregate("count(DISTINCT user_id)").fetchall()
+def _table(connection: DuckDBPyConnection, paths: Sequence[Path]) -> DuckDBPyRelation:
+    files = ", ".join(quoted(path) for path in paths)
+    return connection.sql(f"SELECT * FROM read_parquet([{files}])")
+
+
+def _users(connection: DuckDBPyConnection, paths: Sequence[Path]) -> int:
+    ((users,),) = _table(connection, paths).aggregate("count(DISTINCT user_id)").fetchall()
     return int(users)

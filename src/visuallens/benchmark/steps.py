@@ -22,6 +22,7 @@ Progress = Callable[[str, int, int], None]
 """Is told the name of a step, how many of its tasks are done, and how many there are."""
 
 _PLAN = "plan.json"
+_REPORTS = "reports"
 
 
 def quiet(step: str, done: int, total: int) -> None:
@@ -56,6 +57,11 @@ class Workshop:
         self.folder = folder
         self._crew = crew
 
+    @property
+    def progress(self) -> Progress:
+        """Is told of every task that ends."""
+        return self._crew.progress
+
     def step(self, name: str) -> Path:
         """Return the folder of a step; it exists."""
         folder = self.folder / name
@@ -80,7 +86,7 @@ class Workshop:
         Returns:
             The reports of all tasks, in their order.
         """
-        notes = [self.step("reports") / f"{step}-{number}.json" for number in range(len(tasks))]
+        notes = [self.step(_REPORTS) / f"{step}-{number}.json" for number in range(len(tasks))]
         waiting = [number for number, note in enumerate(notes) if not note.exists()]
         self._crew.progress(step, len(tasks) - len(waiting), len(tasks))
         results = run(
@@ -133,6 +139,9 @@ def _keep_if_planned(folder: Path, plan: bytes) -> None:
     known = folder / _PLAN
     if known.exists() and known.read_bytes() == plan:
         return
+    # The plan first, which vouches for the reports, and the reports before what they vouch for.
+    known.unlink(missing_ok=True)
+    discard(folder / _REPORTS)
     for entry in folder.iterdir():
         if entry.is_dir():
             discard(entry)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from visuallens.benchmark.base import Job
 from visuallens.benchmark.businesses import BUSINESS_PHOTOS, BUSINESSES
-from visuallens.benchmark.database import database, quoted
+from visuallens.benchmark.database import database, quoted, target
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -33,7 +33,7 @@ FROM once JOIN read_parquet({businesses}) USING (business_id)
 _PHOTOS_OF_REVIEWS = """
 CREATE TABLE shown AS
 SELECT user_hash, user_id, business, at_ms, place, url,
-    left(md5(regexp_replace(url, '=[^=/]*$', '')), 16) AS photo_id
+    left(md5(regexp_replace(url, '=[whs][0-9][^=/]*$', '')), 16) AS photo_id
 FROM (
     SELECT *, unnest(urls) AS url, generate_subscripts(urls, 1) AS place FROM known
 )
@@ -91,6 +91,7 @@ class TimelineReport:
         reviews: kept.
         repeated: reviews of the same user, business and time as another; they count once.
         unknown: reviews of businesses that the dump does not describe.
+        few_photos: reviews of users with fewer photos than a history needs.
         category_reviews: reviews by category.
         days: reviews by day since 1970, for splits by time.
     """
@@ -98,6 +99,7 @@ class TimelineReport:
     reviews: int
     repeated: int
     unknown: int
+    few_photos: int
     category_reviews: dict[str, int]
     days: dict[int, int]
 
@@ -127,24 +129,26 @@ def make_timelines(task: TimelineTask) -> TimelineReport:
         photos is rounded up, so that a business with photos always shows one.
     """
     job, share = task.job, task.job.dataset().photo_share
-    with database(task.out, memory_gb=job.memory_gb / job.workers) as connection:
+    with database(task.out, memory_gb=job.memory_gb) as connection:
         files = quoted(task.rows / f"reviews-*-{task.bucket}.parquet")
         connection.execute(_ONCE.format(files=files))
         connection.execute(_KNOWN.format(businesses=quoted(task.out / BUSINESSES)))
         if share is None:
             connection.execute(_PHOTOS_OF_REVIEWS)
-            facts = quoted(task.out / f"facts-{task.bucket}.parquet")
+            facts = target(task.out / f"facts-{task.bucket}.parquet")
             connection.execute(_PHOTO_FACTS.format(out=facts))
         else:
             photos = quoted(task.out / BUSINESS_PHOTOS)
             connection.execute(
                 _PHOTOS_OF_BUSINESSES.format(photos=photos, seed=job.seed, share=share)
             )
-        out = quoted(task.out / f"timelines-{task.bucket}.parquet")
-        connection.execute(_TIMELINES.format(out=out, min_history=max(job.rules.min_history, 1)))
-        counts = quoted(task.out / f"counts-{task.bucket}.parquet")
+        out = task.out / f"timelines-{task.bucket}.parquet"
+        connection.execute(
+            _TIMELINES.format(out=target(out), min_history=max(job.rules.min_history, 1))
+        )
+        counts = target(task.out / f"counts-{task.bucket}.parquet")
         connection.execute(_BUSINESS_COUNTS.format(out=counts))
-        return _report(connection, files, out)
+        return _report(connection, files, quoted(out))
 
 
 def _report(connection: DuckDBPyConnection, files: str, timelines: str) -> TimelineReport:
@@ -162,6 +166,7 @@ def _report(connection: DuckDBPyConnection, files: str, timelines: str) -> Timel
         reviews=known,
         repeated=count(f"read_parquet({files})") - once,
         unknown=once - known,
+        few_photos=known - sum(count for _, count in days),
         category_reviews=dict(categories),
         days=dict(days),
     )

@@ -30,10 +30,13 @@ class TableWriter:
     Args:
         path: the file; its folder exists.
         columns: an Arrow schema.
+        group_rows: rows of a row group.
     """
 
-    def __init__(self, path: Path, columns: Any) -> None:  # noqa: ANN401 - pyarrow is untyped
+    # Any: pyarrow is untyped.
+    def __init__(self, path: Path, columns: Any, group_rows: int = _ROW_GROUP) -> None:  # noqa: ANN401
         self._columns = columns
+        self._group_rows = group_rows
         self._file = pq.ParquetWriter(path, columns, compression="zstd")
         self._waiting: list[Any] = []
         self._rows = 0
@@ -42,12 +45,12 @@ class TableWriter:
         """Add the rows of an Arrow table with these columns."""
         self._waiting.append(table.select(self._columns.names).cast(self._columns))
         self._rows += table.num_rows
-        while self._rows >= _ROW_GROUP:
-            self._flush(_ROW_GROUP)
+        while self._rows >= self._group_rows:
+            self._flush(self._group_rows)
 
     def _flush(self, rows: int) -> None:
         whole = pa.concat_tables(self._waiting).combine_chunks()
-        self._file.write_table(whole.slice(0, rows), row_group_size=_ROW_GROUP)
+        self._file.write_table(whole.slice(0, rows), row_group_size=self._group_rows)
         self._waiting, self._rows = [whole.slice(rows)], self._rows - rows
 
     def __enter__(self) -> Self:
@@ -111,10 +114,17 @@ def finish(folder: Path, out: Path, about: Mapping[str, Any], photos: Path) -> d
     files = {name: file_checksum(folder / name) for name in sorted(schema.content_files())}
     whole = {"format": schema.FORMAT, **about, "files": files, "checksum": checksum(files)}
     write_json(folder / schema.ABOUT, whole)
-    write_json(folder / schema.LOCAL, {"photos": str(photos.resolve())})
-    if out.exists():
-        out.rmdir()
-    folder.rename(out)
+    inside = photos.is_relative_to(out)
+    write_json(
+        folder / schema.LOCAL, {"photos": str(photos.relative_to(out) if inside else photos)}
+    )
+    if not out.exists():
+        folder.rename(out)
+        return whole
+    # An empty folder may be where somebody stands; what makes it a benchmark comes last.
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == schema.ABOUT):
+        entry.rename(out / entry.name)
+    folder.rmdir()
     return whole
 
 

@@ -23,6 +23,7 @@ from visuallens.errors import (
     ServerError,
     SettingsError,
     SourceError,
+    TrainingError,
     UnknownNameError,
     VisualLensError,
 )
@@ -52,6 +53,7 @@ EXIT_CODES: tuple[tuple[type[VisualLensError], int], ...] = (
     (ServerError, 10),
     (BackboneError, 9),
     (BenchmarkError, 11),
+    (TrainingError, 13),
     (VisualLensError, 1),
 )
 """Exit code of each error; the first class that fits decides. 0 is success, an abstention too."""

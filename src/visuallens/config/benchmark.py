@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from visuallens.config.frozen import FROZEN
 
@@ -34,7 +34,7 @@ class BenchmarkSettings(BaseModel):
     min_category_reviews: int | None = Field(default=None, ge=0)
     """Smaller categories are removed. Source: appendix A.2, 10,000 and 50,000."""
     kept_phrases: tuple[str, ...] | None = None
-    """Categories of several words that are kept whole."""
+    """Categories of several words that are kept whole; without regard to letter case."""
     visited: Literal["keep", "drop"] | None = None
     """Candidates that the user has reviewed before the question."""
     genre_words: bool = False
@@ -51,12 +51,22 @@ class BenchmarkSettings(BaseModel):
     """Photos per category to draw category embeddings from."""
     max_rejected_share: float = Field(default=0.05, ge=0, le=1)
     """A raw file with a larger share of malformed rows stops the build."""
-    memory_gb: float = Field(default=2.0, gt=0)
-    """For sorting and joining; what does not fit goes to disk."""
+    memory_gb: float = Field(default=1.0, gt=0)
+    """For sorting and joining, of each worker; what does not fit goes to disk."""
+
+    @field_validator("kept_phrases")
+    @classmethod
+    def _as_tags_are_compared(cls, phrases: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return phrases and tuple(" ".join(phrase.casefold().split()) for phrase in phrases)
 
     @model_validator(mode="after")
     def _the_range_is_one(self) -> BenchmarkSettings:
         if self.min_drawn > self.max_drawn:
             message = f"min_drawn is {self.min_drawn}, more than max_drawn, {self.max_drawn}"
+            raise ValueError(message)
+        if self.min_candidates > self.max_drawn:
+            message = (
+                f"min_candidates is {self.min_candidates}, more than can be drawn, {self.max_drawn}"
+            )
             raise ValueError(message)
         return self

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -209,6 +210,42 @@ def test_category_pictures_that_show_ground_truth_are_found(folder_with_files: P
         },
     )
     assert leaks(folder) == {"category pictures"}
+
+
+class _DrawsWhatIsLater(Benchmark):
+    """Forgets when photos of a category were posted."""
+
+    def category_photos(self, request: RankingRequest, count: int) -> tuple[str, ...]:
+        del request
+        later = f"{self.photos_folder}/later/"
+        return tuple(f"{later}{row['candidate_id']}.jpg" for row in self._candidate_rows[:count])
+
+    @cached_property
+    def _candidate_rows(self) -> list[Row]:
+        return rows_of(self.folder, schema.CANDIDATES)
+
+
+def test_category_photos_of_later_are_found(folder: Path) -> None:
+    later = datetime(2100, 1, 1, tzinfo=UTC)
+    add_photos(folder, "later", lambda _: "elsewhere")
+    change(
+        folder,
+        schema.PHOTOS,
+        lambda row: row | {"posted_at": later} if row["photo_id"].startswith("later") else row,
+    )
+    found = {one.name: one for one in audit(_DrawsWhatIsLater(folder)).checks}
+    assert found["category embedding"].verdict.value == "leak"
+    assert "posted at or after the question" in found["category embedding"].evidence
+    assert audit(Benchmark(folder)).leaks[0].name == "checksums"
+
+
+def test_requests_are_looked_at_without_holding_all_photos(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = audit(Benchmark(folder), requests=5)
+    for name in ("examples", "requests"):
+        monkeypatch.setattr(Benchmark, name, lambda *_: pytest.fail("all photos are held"))
+    assert audit(Benchmark(folder), requests=5) == expected
 
 
 class _DrawsFromCandidates(Benchmark):

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from visuallens.benchmark.audit.controls import Choices, Tally, lower_bounds
-from visuallens.benchmark.audit.ranks import chances, first_shares, medians, reciprocal_ranks
+from visuallens.benchmark.audit.ranks import (
+    chance_variances,
+    first_shares,
+    medians,
+    reciprocal_ranks,
+)
 from visuallens.benchmark.chance import mrr_by_chance
 
 NAN = float("nan")
@@ -52,7 +57,8 @@ def test_lists_of_different_lengths_do_not_mix() -> None:
     relevant = np.array([True, False, False, True])
     found = reciprocal_ranks(np.array([1.0, 9, 1, 2]), np.array([0, 1]), relevant)
     assert found.tolist() == pytest.approx([1, 1 / 2])
-    assert chances(np.array([0, 1]), relevant).tolist() == pytest.approx([1, mrr_by_chance(3, 1)])
+    chance = reciprocal_ranks(np.zeros(4), np.array([0, 1]), relevant)
+    assert chance.tolist() == pytest.approx([1, mrr_by_chance(3, 1)])
 
 
 def test_a_list_without_ground_truth_scores_nothing() -> None:
@@ -101,3 +107,46 @@ def test_controls_of_pure_noise_do_not_beat_chance() -> None:
         tally.add(choices, {str(one): generator.random(1200) for one in range(10)})
         false_alarms += sum(one.beats_chance for one in tally.scores())
     assert false_alarms == 0
+
+
+def test_the_variance_of_chance_by_hand_and_over_all_orders() -> None:
+    # One of two is relevant: rank 1 or 2, each half: (1 + 1/4) / 2 - (3/4)^2 = 1/16.
+    assert chance_variances(np.array([0]), np.array([True, False])).tolist() == [1 / 16]
+    starts, relevant = np.array([0, 2, 5]), np.array([0, 0, 1, 1, 1, 0, 1, 0, 1, 0], bool)
+    found = chance_variances(starts, relevant)
+    ranks = [1 / (1 + min(order.index(1), order.index(3))) for order in permutations(range(5))]
+    assert found.tolist() == pytest.approx([0, 0, np.var(ranks)])
+
+
+def _drawn_false_alarms(examples: int, offered: int, relevant: int, draws: int) -> int:
+    """Count benchmarks drawn at random in which the first, last or a random place is a leak."""
+    alarms = 0
+    for seed in range(draws):
+        generator = np.random.default_rng((4, seed))
+        starts = np.arange(0, examples * offered, offered)
+        ranks = generator.random((examples, offered)).argsort(axis=1)
+        truth = (ranks < relevant).reshape(-1)
+        place = np.tile(np.arange(offered, dtype=np.float64), examples)
+        splits = np.full(examples, "train")
+        choices = Choices(splits, np.arange(examples), starts, truth, (ranks == 0).reshape(-1), {})
+        tally = Tally(seed)
+        tally.add(choices, {"first": -place, "last": place, "random": generator.random(len(place))})
+        alarms += any(one.beats_chance for one in tally.scores())
+    return alarms
+
+
+@pytest.mark.parametrize(("offered", "relevant"), [(6, 5), (7, 6), (10, 9), (4, 2)])
+@pytest.mark.parametrize("examples", [5, 9, 40])
+def test_small_and_saturated_benchmarks_raise_no_alarm(
+    examples: int, offered: int, relevant: int
+) -> None:
+    assert _drawn_false_alarms(examples, offered, relevant, draws=60) == 0
+
+
+def test_a_leak_in_few_examples_that_chance_cannot_give_is_still_found() -> None:
+    starts = np.arange(0, 20 * 40, 40)
+    truth = np.tile(np.arange(40) < 2, 20)
+    choices = Choices(np.full(20, "train"), np.arange(20), starts, truth, truth, {})
+    tally = Tally(0)
+    tally.add(choices, {"first": -np.tile(np.arange(40.0), 20)})
+    assert all(one.beats_chance for one in tally.scores())

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from visuallens.benchmark.audit.ranks import Counts, Flags, Floats, first_shares, reciprocal_ranks
+from visuallens.benchmark.audit.ranks import (
+    Counts,
+    Flags,
+    Floats,
+    chance_variances,
+    first_shares,
+    reciprocal_ranks,
+)
 from visuallens.benchmark.audit.verdict import Check, Verdict, not_checked
 
 TOLERANCE = 0.01
@@ -114,6 +121,9 @@ class Tally:
         self.controls = list(controls)
         self._groups.append((choices.splits, choices.users))
         self._columns["chance"].append(first_shares(nothing, starts, anchors, everyone))
+        self._columns["variance above"].append(chance_variances(starts, relevant))
+        of_first = np.where(alone, np.nan, by_chance * (1 - by_chance))
+        self._columns["variance among"].append(of_first)
         for name, scores in controls.items():
             ranks = reciprocal_ranks(scores, starts, relevant)
             among = first_shares(scores, starts, anchors, relevant) - by_chance
@@ -147,10 +157,12 @@ class Tally:
     def _judge(
         self, group: str, users: Counts, columns: Mapping[str, Floats], tests: int
     ) -> Iterator[Score]:
-        names = [f"{kind} {one}" for kind in ("above", "among") for one in self.controls]
+        kinds = ("above", "among")
+        names = [f"{kind} {one}" for kind in kinds for one in self.controls]
         matrix = np.stack([columns[name] for name in names], axis=1)
-        means, lows = lower_bounds(matrix, users, tests=tests, seed=self._seed)
         count = len(self.controls)
+        least = np.repeat([_error_by_chance(columns[f"variance {kind}"]) for kind in kinds], count)
+        means, lows = lower_bounds(matrix, users, least, tests=tests, seed=self._seed)
         for at, control in enumerate(self.controls):
             yield Score(
                 control,
@@ -167,13 +179,19 @@ class Tally:
 
 
 def lower_bounds(
-    values: Floats, users: Counts, *, tests: int = 1, seed: int = 0
+    values: Floats,
+    users: Counts,
+    least_errors: Floats | float = 0.0,
+    *,
+    tests: int = 1,
+    seed: int = 0,
 ) -> tuple[Floats, Floats]:
     """Compute means and the lower bounds of their intervals, by a bootstrap of users.
 
     Args:
         values: (examples, controls) NaN is left out.
         users: (examples,) a number for each user; at least two users.
+        least_errors: (controls,) the standard errors that chance alone gives.
         tests: how many intervals share the confidence.
         seed: of the draws.
 
@@ -183,6 +201,9 @@ def lower_bounds(
     Choice: users are drawn, not examples, because the examples of a user are alike. The bootstrap
         gives the standard error, and Student's t its factor: percentiles of so few users as small
         benchmarks have are too narrow, and cry leak where there is none.
+    Choice: the error is never taken for smaller than that of chance, which is known exactly. Where
+        almost every candidate is ground truth, chance may put one first in every example of a small
+        benchmark; those examples agree, and the bootstrap would see no error at all.
     """
     from scipy.stats import t as student
 
@@ -203,9 +224,16 @@ def lower_bounds(
             for weights in _draw_users(len(people), np.random.default_rng((seed, 7)))
         ]
     )
-    errors = drawn.std(axis=0) * np.sqrt(len(people) / (len(people) - 1))
+    spread = drawn.std(axis=0) * np.sqrt(len(people) / (len(people) - 1))
+    errors = np.maximum(spread, least_errors)
     factor = float(student.ppf(1 - (1 - CONFIDENCE) / 2 / max(tests, 1), len(people) - 1))
     return means, means - factor * errors
+
+
+def _error_by_chance(variances: Floats) -> float:
+    """Compute the standard error of a mean of independent examples; NaN is left out."""
+    known = variances[~np.isnan(variances)]
+    return float(np.sqrt(known.sum()) / max(len(known), 1))
 
 
 def _draw_users(users: int, generator: np.random.Generator) -> Iterator[Floats]:

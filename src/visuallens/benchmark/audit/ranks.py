@@ -43,17 +43,21 @@ def reciprocal_ranks(scores: Floats, starts: Counts, relevant: Flags) -> Floats:
     return np.asarray(values[which.reshape(-1)], dtype=np.float64)
 
 
-def chances(starts: Counts, relevant: Flags) -> Floats:
-    """Compute the reciprocal rank that chance gives in each list.
+def chance_variances(starts: Counts, relevant: Flags) -> Floats:
+    """Compute the variance of the reciprocal rank of the first relevant one of a random order.
 
     Args:
         starts: (lists,) where each list begins.
         relevant: (candidates,) which are ground truth.
 
     Returns:
-        (lists,) between 0 and 1.
+        (lists,) exact; 0 for a list without a relevant candidate, and where all are relevant.
     """
-    return reciprocal_ranks(np.zeros(len(relevant)), starts, relevant)
+    sizes = _lengths(starts, len(relevant))
+    hits = np.add.reduceat(relevant.astype(np.int64), starts)
+    kinds, which = np.unique(np.stack((sizes, hits), axis=1), axis=0, return_inverse=True)
+    values = np.array([_variance(int(size), int(hit)) for size, hit in kinds])
+    return np.asarray(values[which.reshape(-1)], dtype=np.float64)
 
 
 def first_shares(scores: Floats, starts: Counts, chosen: Flags, among: Flags) -> Floats:
@@ -103,6 +107,18 @@ def _spread(per_list: Floats, starts: Counts, like: Floats) -> Floats:
 
 def _lengths(starts: Counts, total: int) -> Counts:
     return np.diff(starts, append=total)
+
+
+@lru_cache(maxsize=65_536)
+def _variance(candidates: int, relevant: int) -> float:
+    if relevant == 0:
+        return 0.0
+    square, none_yet = 0.0, 1.0
+    for rank in range(1, candidates - relevant + 2):
+        left = candidates - rank + 1
+        square += none_yet * (relevant / left) / rank**2
+        none_yet *= (left - relevant) / left
+    return max(0.0, square - mrr_by_chance(candidates, relevant) ** 2)
 
 
 @lru_cache(maxsize=262_144)

@@ -1,15 +1,15 @@
 """Requests as rankers receive them: which photos stand for history, candidates and category.
 
-Choice: drawn from the first requests of each split, since a file of millions is read from its
-    beginning only.
+Choice: drawn from the first requests of each split, since they lie in few parts of a file of
+    millions. Only what these requests need is held in memory.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -28,11 +28,12 @@ _CATEGORY_PHOTOS = 64
 
 
 class PhotoFacts(NamedTuple):
-    """Whose photo it is and of what, as the table of photos says."""
+    """Whose photo it is, of what and of when, as the table of photos says."""
 
     photo_id: str
     user_id: str | None
     business_id: str
+    posted_at_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Shown:
     split: str
     user: int
     example: Example
+    asked_at: datetime
     anchor: str
     category: tuple[str, ...] | None
 
@@ -66,14 +68,13 @@ def look(sample: Sample, size: int) -> tuple[Shown, ...]:
     for at, split in enumerate(sample.splits):
         count = min(sample.benchmark.count(split), _FROM_FIRST)
         rows = drawn_rows(count, size, (sample.seed, 8, at))
-        wanted = set(rows.tolist())
-        examples = islice(sample.benchmark.examples(split), int(rows[-1]) + 1 if len(rows) else 0)
-        chosen = [example for row, example in enumerate(examples) if row in wanted]
-        anchors = _anchors(sample, split, [one.request.id for one in chosen])
-        for example in chosen:
+        chosen = list(sample.benchmark.some(split, rows.tolist()))
+        anchors = _anchors(sample, split, [one.example.request.id for one in chosen])
+        for example, asked_at in chosen:
             user = users.setdefault(example.request.history.user_id, len(users))
             anchor = anchors.get(example.request.id, "")
-            found.append(Shown(split, user, example, anchor, _category(sample, example)))
+            category = _category(sample, example)
+            found.append(Shown(split, user, example, asked_at, anchor, category))
     shuffled = np.random.default_rng((sample.seed, 9)).permutation(len(found))
     return tuple(found[at] for at in shuffled)
 
@@ -88,12 +89,12 @@ def facts_of(sample: Sample, shown: Sequence[Shown]) -> dict[str, PhotoFacts]:
     Returns:
         Path of the file → facts; a path that is in no row is left out.
     """
-    folder = sample.benchmark.photos_folder
+    above = f"{sample.benchmark.photos_folder}{os.sep}"
     paths = sorted({path for one in shown for path in photos_of(one)})
-    below = [Path(path).relative_to(folder).as_posix() for path in paths]
+    below = [path.removeprefix(above) for path in paths]
     sample.connection.register("wanted", pa.table({"path": below, "file": paths}))
     rows = sample.connection.execute(
-        "SELECT w.file, p.photo_id, p.user_id, p.business_id"
+        "SELECT w.file, p.photo_id, p.user_id, p.business_id, epoch_ms(p.posted_at)"
         f" FROM read_parquet({sample.file(schema.PHOTOS)}) p JOIN wanted w USING (path)"
     ).fetchall()
     sample.connection.unregister("wanted")
@@ -174,14 +175,19 @@ def left_out(sample: Sample, shown: Sequence[Shown]) -> Check:
 
 
 def category_embedding(shown: Sequence[Shown], facts: Mapping[str, PhotoFacts]) -> Check:
-    """Check that photos drawn for a category show none of the request's candidates.
+    """Check that photos drawn for a category show no candidate of the request, and nothing later.
 
     Source: §4.2, v_c.
     """
     name, drawn = "category embedding", [one for one in shown if one.category is not None]
     if not drawn:
         return not_checked(name, "no request has photos to draw a category embedding from")
-    faults = {"photos of a candidate's business": 0, "photos of a candidate": 0, "own photos": 0}
+    faults = {
+        "photos of a candidate's business": 0,
+        "photos of a candidate": 0,
+        "own photos": 0,
+        "photos posted at or after the question": 0,
+    }
     for one in drawn:
         request = one.example.request
         businesses = {candidate.id for candidate in request.candidates}
@@ -193,6 +199,8 @@ def category_embedding(shown: Sequence[Shown], facts: Mapping[str, PhotoFacts]) 
             if fact:
                 faults["photos of a candidate's business"] += fact.business_id in businesses
                 faults["own photos"] += fact.user_id == request.history.user_id
+                is_late = (fact.posted_at_ms or 0) >= one.asked_at.timestamp() * 1000
+                faults["photos posted at or after the question"] += is_late
     missing = len(shown) - len(drawn)
     found = [f"{count:,} {fault}" for fault, count in faults.items() if count]
     evidence = "; ".join(found) or f"no overlap in {len(drawn):,} requests"

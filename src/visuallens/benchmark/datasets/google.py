@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -47,7 +48,6 @@ class _Review(msgspec.Struct):
     user_id: str | None = None
     gmap_id: str | None = None
     time: float | None = None
-    rating: float | None = None
     pics: list[_Picture | None] | None = None
 
 
@@ -163,11 +163,7 @@ def _review(line: bytes) -> Review:
         raise MalformedRowError("no time")
     urls = [picture.url[0] for picture in row.pics or () if picture and picture.url]
     return Review(
-        row.user_id,
-        row.gmap_id,
-        moment_ms(row.time),
-        row.rating,
-        [url for url in urls if url],
+        row.user_id, opaque(row.gmap_id), moment_ms(row.time), [url for url in urls if url]
     )
 
 
@@ -177,11 +173,21 @@ def _business(line: bytes) -> Business:
         raise MalformedRowError("no gmap_id")
     count = row.num_of_reviews
     return Business(
-        row.gmap_id,
+        opaque(row.gmap_id),
         row.name,
         row.description or "",
         [tag for tag in row.category or () if tag],
         *point(row.latitude, row.longitude),
         row.avg_rating,
         None if count is None else whole_number("num_of_reviews", count),
+        row.gmap_id,
     )
+
+
+def opaque(gmap_id: str) -> str:
+    """Turn the id of a place into one that says nothing.
+
+    Choice: Google's ids begin with a cell of the map, and no position may reach a ranker.
+        positions.parquet keeps them as `source_id`.
+    """
+    return hashlib.blake2b(gmap_id.encode(), digest_size=8).hexdigest()

@@ -29,7 +29,7 @@ from visuallens.benchmark.datasets.raw import moment_ms, present, require_folder
 from visuallens.errors import RawDataError
 
 _HEADER = b"userId,movieId,rating,timestamp"
-_RATING = re.compile(rb"([^,]+),(\d{1,18}),(\d+(?:\.\d+)?),(\d{1,18})")
+_RATING = re.compile(rb"([^,]+),(\d{1,18}),\d+(?:\.\d+)?,(\d{1,18})")
 
 
 class _Film(msgspec.Struct):
@@ -154,8 +154,8 @@ def _rating(line: bytes) -> Review | None:
     found = _RATING.fullmatch(line.strip())
     if not found:
         raise MalformedRowError("not user,film,rating,seconds")
-    user_id, film, rating, seconds = found.groups()
-    return Review(_text(user_id), str(int(film)), moment_ms(int(seconds) * 1000), float(rating))
+    user_id, film, seconds = found.groups()
+    return Review(_text(user_id), str(int(film)), moment_ms(int(seconds) * 1000))
 
 
 def _text(raw: bytes) -> str:

@@ -50,7 +50,6 @@ class _Review(msgspec.Struct):
     user_id: str | None = None
     business_id: str | None = None
     date: str | None = None
-    stars: float | None = None
 
 
 class _Business(msgspec.Struct):
@@ -156,7 +155,7 @@ def _review(line: bytes) -> Review:
     row = present(_REVIEWS, line)
     if not row.user_id or not row.business_id:
         raise MalformedRowError("no user_id" if not row.user_id else "no business_id")
-    return Review(row.user_id, row.business_id, _milliseconds(row.date), row.stars)
+    return Review(row.user_id, row.business_id, _milliseconds(row.date))
 
 
 def _milliseconds(date: str | None) -> int:

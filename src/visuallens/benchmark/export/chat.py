@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from visuallens.benchmark import schema
 from visuallens.benchmark.export.staging import finished
 from visuallens.benchmark.writing import write_json
 from visuallens.errors import BenchmarkFolderError, RequestError
@@ -27,6 +28,11 @@ MAX_LABELS = 100
 
 DATASET_INFO = "dataset_info.json"
 
+_LOOKED_AT = 64
+_HELD_PHOTOS = 2_000_000
+"""More of them are read again and again, which takes longer, instead of held."""
+
+_HELD_EXAMPLES = 4096
 _IMAGE = "<image>"
 _COLUMNS = {"messages": "messages", "images": "images"}
 _TAGS = {
@@ -89,21 +95,19 @@ def export_chat(
     Source: Figure 7; §4.2 for max_photos = 64.
     Choice: a photo whose file is not there is left out, because trainers stop at one, and the next
         older takes its place; how often is returned.
+    Choice: where the first examples of every split have no photo at all, nothing is written: photos
+        lie in no order of the examples, so hardly any other would have one.
     """
     examples: dict[str, int] = {}
     photos = _Photos(max_photos)
     with finished(out) as work:
+        if max_photos:
+            _refuse_without_photos(benchmark, splits)
         for split in splits:
             lines = _lines(benchmark, split, photos, style)
             with (work / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n") as file:
                 file.writelines(lines)
             examples[split] = benchmark.count(split)
-        if max_photos and photos.examples_without == sum(examples.values()) > 0:
-            raise BenchmarkFolderError(
-                benchmark.folder,
-                f"not one of the photos is in {benchmark.photos_folder}",
-                "Fetch them with: visuallens benchmark fetch, or give --max-photos 0.",
-            )
         write_json(work / DATASET_INFO, _dataset_info(benchmark.name, splits))
     return ExportedChat(examples, photos.examples_without, photos.missing)
 
@@ -166,9 +170,38 @@ class _Photos:
         return newest[::-1]
 
 
+def _refuse_without_photos(benchmark: Benchmark, splits: Sequence[str]) -> None:
+    looked_at = 0
+    for split in splits:
+        for found in benchmark.some(split, range(_LOOKED_AT)):
+            looked_at += 1
+            if any(Path(photo.path).is_file() for photo in found.example.request.history.photos):
+                return
+    if looked_at:
+        raise BenchmarkFolderError(
+            benchmark.folder,
+            f"not one of the photos of {looked_at:,} examples is in {benchmark.photos_folder}",
+            f"Fetch them with: visuallens benchmark fetch {benchmark.folder}, or give "
+            "--max-photos 0.",
+        )
+
+
+def _examples(benchmark: Benchmark, split: str) -> Iterator[Example]:
+    """Yield the examples of a split, some at a time if all their photos are too many to hold."""
+    with benchmark.open_table(schema.PHOTOS) as file:
+        is_large = file.metadata.num_rows > _HELD_PHOTOS
+    if not is_large:
+        yield from benchmark.examples(split)
+        return
+    count = benchmark.count(split)
+    for first in range(0, count, _HELD_EXAMPLES):
+        rows = range(first, min(first + _HELD_EXAMPLES, count))
+        yield from (found.example for found in benchmark.some(split, rows))
+
+
 def _lines(benchmark: Benchmark, split: str, photos: _Photos, style: Style) -> Iterator[str]:
     examples = tqdm(
-        benchmark.examples(split),
+        _examples(benchmark, split),
         desc=split,
         total=benchmark.count(split),
         unit="example",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Never
 
 import click
@@ -110,4 +111,4 @@ def _print(about: Mapping[str, Any], out: Path) -> None:
     for split, found in counts["splits"].items():
         click.echo(f"{split:8} {found['examples']:12,} {found['users']:10,}")
     click.echo(f"checksum {about['checksum']}")
-    click.echo(f"Written to {out}. Look at it with: visuallens benchmark stats {out}")
+    click.echo(f"Written to {out}. Look at it with: visuallens benchmark stats {quote(str(out))}")
