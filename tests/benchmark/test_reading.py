@@ -144,7 +144,9 @@ def test_damaged_gzip_is_refused(tmp_path: Path, damage: str) -> None:
         read_file(task(path, limit=1))
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \r\n\t\n", gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n \r\n\t\n", gzip.compress(b"", mtime=0)], ids=["empty", "blank", "gzip"]
+)
 def test_a_file_without_rows_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "review-A.json"
     path.write_bytes(content)
