@@ -38,6 +38,31 @@ def test_presets_of_the_paper_equal_the_paper(
     assert settings.matching.style == "paper"  # Figure 7
 
 
+@pytest.mark.parametrize(
+    ("preset", "parameters", "image_side_px", "lora"),
+    [
+        ("paper-3b", 3e9, 896, (16, 16, 0.1)),  # Table 5
+        ("paper-8b", 8e9, 980, (64, 64, 0.1)),  # Table 6
+    ],
+)
+def test_training_of_the_paper_equals_its_tables(
+    preset: str, parameters: float, image_side_px: int, lora: tuple[int, int, float]
+) -> None:
+    settings = load_settings(None, [f"preset={preset}"])
+    published = registry.load("backbones", settings.backbone.name).family.checkpoints[0]
+    assert round(published.parameters, -9) in (parameters, parameters + 1e9)  # Parameter Size
+    assert settings.profile.image_side_px == image_side_px  # Image Resolution
+    adapter = settings.training.lora
+    assert (adapter.rank, adapter.alpha, adapter.dropout) == lora  # LoRA Rank, alpha, dropout
+    loop = settings.training.loop
+    assert loop.batch_size == 8  # Batch Size
+    assert loop.accumulation == 8  # Gradient Accumulation Steps
+    assert loop.warmup_steps == 200  # Warmup Steps
+    assert loop.learning_rate == 1e-3  # Learning Rate
+    assert settings.training.joint.match_weight == 2  # §6.3, lambda
+    assert settings.training.joint.labels == "new"  # appendix D
+
+
 def test_checkpoints_of_the_paper_are_the_first_of_their_names() -> None:
     expected = {
         ("models", "clip"): "openai/clip-vit-large-patch14-336",  # §4.1
@@ -138,6 +163,25 @@ def test_a_broken_file_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(content)
     with pytest.raises(SettingsError, match=r"settings\.toml"):
+        load_settings(file)
+
+
+def test_settings_are_read_from_json_as_well(tmp_path: Path) -> None:
+    expected = load_settings(None, ["preset=paper-3b", "backbone.model='ä/b'", "captioner=none"])
+    file = tmp_path / "settings.json"
+    file.write_text(expected.model_dump_json(), encoding="utf-8")
+    assert load_settings(file).model_dump() == expected.model_dump()
+    assert load_settings(file, ["seed=9"]).seed == 9  # the command line goes before it
+    file.write_text('{"seed": 1, "colour": "red"}')
+    with pytest.raises(SettingsError, match="colour"):
+        load_settings(file)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "seed = 1", "null"])
+def test_broken_json_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text(content)
+    with pytest.raises(SettingsError, match=r"settings\.json"):
         load_settings(file)
 
 

@@ -25,11 +25,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     | {
         "backbone": {"name": "paligemma"},
         "profile": {"grid_side": 8, "image_side_px": 896},
+        "training": {"lora": {"rank": 16, "alpha": 16, "dropout": 0.1}},
     },
     "paper-8b": _PAPER
     | {
         "backbone": {"name": "minicpm-v-2.5"},
         "profile": {"grid_side": 8, "image_side_px": 980},
+        "training": {"lora": {"rank": 64, "alpha": 64, "dropout": 0.1}},
     },
     "server": {
         "index": {"describe_by": "backbone"},
@@ -41,7 +43,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 Source: §4.1 (CLIP ViT-L/14@336px; captions by LLaVA-v1.6 8B, aspect words by the backbone); §4.2
 (w = d * d = 64); Table 5 (PaliGemma at 896 px) and Table 6 (MiniCPM-V2.5 at 980 px); appendix D
-(at most 100 candidates).
-Choice: the paper's presets write Figure 7 to the letter. The rank of LoRA (16 and 64) belongs to an
-    adapter, which is named by `backbone.adapter`.
+(at most 100 candidates); Tables 5 and 6 for LoRA.
+Choice: the paper's presets write Figure 7 to the letter.
 """

@@ -23,6 +23,7 @@ from visuallens.config.pipeline import (
     RankerSettings,
     RetrievalSettings,
 )
+from visuallens.config.training import LoopSettings, LoraSettings, TrainingSettings
 from visuallens.config.tree import Settings, load_settings
 
 __all__ = [
@@ -33,11 +34,14 @@ __all__ = [
     "EncoderSettings",
     "ImageSettings",
     "IndexSettings",
+    "LoopSettings",
+    "LoraSettings",
     "MatchingSettings",
     "ProfileSettings",
     "RankerSettings",
     "RetrievalSettings",
     "ServerSettings",
     "Settings",
+    "TrainingSettings",
     "load_settings",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    JsonConfigSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -28,6 +30,7 @@ from visuallens.config.pipeline import (
     RankerSettings,
     RetrievalSettings,
 )
+from visuallens.config.training import TrainingSettings
 from visuallens.errors import SettingsError
 from visuallens.presets import PRESETS
 
@@ -64,6 +67,7 @@ class Settings(BaseSettings):
     encoder: EncoderSettings = EncoderSettings()
     embedded: EmbeddedSettings = EmbeddedSettings()
     benchmark: BenchmarkSettings = BenchmarkSettings()
+    training: TrainingSettings = TrainingSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -76,8 +80,9 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources: command line, environment, file, preset."""
         del dotenv_settings, file_secret_settings
-        file, preset = TomlConfigSettingsSource(settings_cls), _PresetSource(settings_cls, {})
-        return init_settings, env_settings, file, preset
+        toml = TomlConfigSettingsSource(settings_cls)
+        json_ = JsonConfigSettingsSource(settings_cls)  # of the two, one has a file at most
+        return init_settings, env_settings, toml, json_, _PresetSource(settings_cls, {})
 
     @field_validator("captioner", mode="before")
     @classmethod
@@ -101,7 +106,8 @@ def load_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Se
     """Resolve the settings: defaults, preset, file, environment, command line, in that order.
 
     Args:
-        file: a TOML file with the sections of this tree, or None.
+        file: with the sections of this tree, or None: TOML, or JSON where its name ends so, such as
+            the settings of a run.
         overrides: `section.key=value` texts; values are read as TOML, else as plain text.
 
     Returns:
@@ -110,11 +116,16 @@ def load_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Se
     Raises:
         SettingsError: the file cannot be read, or any key or value is wrong; all are listed.
     """
+    is_json = file is not None and file.suffix == ".json"
     if file is not None:
-        _check_toml(file)
+        _check_file(file, "JSON" if is_json else "TOML")
 
     class FromFile(Settings):
-        model_config = SettingsConfigDict(toml_file=file)
+        model_config = SettingsConfigDict(
+            toml_file=None if is_json else file,
+            json_file=file if is_json else None,
+            json_file_encoding="utf-8",
+        )
 
     try:
         return FromFile(**_nested(overrides))
@@ -124,11 +135,15 @@ def load_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Se
         raise SettingsError([f"environment: {error}"]) from error
 
 
-def _check_toml(file: Path) -> None:
+def _check_file(file: Path, form: Literal["TOML", "JSON"]) -> None:
     try:
-        tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError([f"{file}: cannot be read as TOML ({error})"]) from error
+        text = file.read_text(encoding="utf-8")
+        tree = json.loads(text) if form == "JSON" else tomllib.loads(text)
+    # Both formats' errors, and that of bytes which are no text, are ValueErrors.
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"{file}: cannot be read as {form} ({error})"]) from error
+    if not isinstance(tree, dict):
+        raise SettingsError([f"{file}: its outermost value is not a table of settings"])
 
 
 # Any: setting values have many types; pydantic checks each against its field.

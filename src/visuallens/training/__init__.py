@@ -1,0 +1,1 @@
+"""Training (§5): one loop, and the stages that run on it."""
