@@ -1,0 +1,321 @@
+"""Stage 3: joint training of aspect word generation and candidate matching (§5.3).
+
+Each example asks the backbone twice: which candidate comes next, answered by the labels of the
+ground truth, and which aspect words one photo of the profile has. The fine-tuned baselines of §6.3
+are the same task with other settings: text only (a backbone that does not see, or
+`matching.image = false` and no joint training), images only (`matching.aspects` and
+`matching.captions` off), and each row of Table 3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from visuallens.config import Settings
+from visuallens.errors import TrainingError
+from visuallens.models.backbones.adapters import save_adapter
+from visuallens.models.backbones.local import LocalBackbone
+from visuallens.models.base import PromptImage
+from visuallens.models.label_space import LabelKind
+from visuallens.profiles import BenchmarkProfiles
+from visuallens.prompts import aspect_prompt
+from visuallens.rankers.visuallens import VisualLensRanker
+from visuallens.training.answers import answer_losses, with_answer
+from visuallens.training.base import Losses
+from visuallens.training.losses import joint_loss, match_loss
+from visuallens.training.metrics import first_relevant_rank, rank_metrics
+from visuallens.training.requests import MatchingQuestion, RefinedWords, TrainingRequests
+from visuallens.types import Example
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+DATA = "data.json"
+"""File of a run that says what it is trained on."""
+
+
+class JointTask:
+    """See `TrainingTask`: the examples of a benchmark's train split.
+
+    Args:
+        backbone: with an adapter; see `open_adapted`.
+        profiles: of the benchmark.
+        settings: the whole tree; `matching` and `training.joint` decide, and all of it is written
+            into the adapter's record.
+        refined: words of stage 2 as the answers of the aspect task; None: those of the library.
+
+    Raises:
+        TrainingError: the backbone has no adapter or its labels do not fit its vocabulary, a split
+            has no examples, or none of its photos is indexed.
+
+    Choice: the labels are those of the adapter, whatever `matching.labels` says.
+    """
+
+    name = "joint"
+
+    def __init__(
+        self,
+        backbone: LocalBackbone,
+        profiles: BenchmarkProfiles,
+        settings: Settings,
+        refined: RefinedWords | None = None,
+    ) -> None:
+        own = settings.matching.model_copy(update={"labels": "auto"})
+        self._settings = settings.model_copy(update={"matching": own})
+        self._backbone, self._profiles, self._refined = backbone, profiles, refined
+        self._label_ids = label_ids(backbone, settings.training.joint.labels)
+        self._joint = settings.training.joint.joint and backbone.sees
+        if settings.training.joint.joint and not backbone.sees:
+            logger.info("%s sees no photos: only matching is trained.", backbone.name)
+        self._requests = TrainingRequests(profiles, backbone, self._settings, refined)
+        self._size = _count(profiles, "train")
+        self._dev = self._draw_dev()
+        _refuse_unindexed(profiles, self._dev)
+
+    @property
+    def model(self) -> nn.Module:
+        """See `TrainingTask`."""
+        model: nn.Module = self._backbone.parts.model
+        return model
+
+    @property
+    def size(self) -> int:
+        """See `TrainingTask`."""
+        return self._size
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was missing so far; see `TrainingRequests.counts`."""
+        return self._requests.counts
+
+    @property
+    def trained_on(self) -> Mapping[str, str]:
+        """Name and checksum of the benchmark, and a digest of the refined words."""
+        about = self._profiles.benchmark.about
+        found = {"benchmark": str(about["name"]), "checksum": str(about["checksum"])}
+        if self._refined is not None:
+            words = {path: list(own) for path, own in self._refined.items()}
+            text = json.dumps(words, sort_keys=True)
+            found["aspects"] = hashlib.sha256(text.encode()).hexdigest()
+        return found
+
+    def losses(self, examples: Sequence[int], seed: int) -> Losses:
+        """See `TrainingTask.losses`.
+
+        Args:
+            examples: numbers of examples of the train split.
+            seed: with the number of an example decides the order of its candidates and its photo.
+
+        Returns:
+            L_asp + lambda L_pred of each, and the two as "aspects" and "matching"; without joint
+            training L_pred alone.
+
+        Raises:
+            TrainingError: none of an example's ground truth is among its candidates.
+
+        Source: §5.3, Equation 3.
+        Choice: an example without a photo that has aspect words has an L_asp of 0.
+        """
+        settings = self._settings.training.joint
+        requests = self._requests.take(examples)
+        draws = [np.random.default_rng((seed, number)) for number in examples]
+        asked = list(zip(requests, draws, strict=True))
+        matching = self._match([self._requests.question(*one) for one in asked])
+        if not self._joint:
+            return Losses(matching, {"matching": matching})
+        aspects = self._name_aspects([self._requests.photo(*one) for one in asked]).to(matching)
+        each = joint_loss(aspects, matching, settings.match_weight)
+        return Losses(each, {"aspects": aspects, "matching": matching})
+
+    def evaluate(self) -> Mapping[str, float]:
+        """See `TrainingTask.evaluate`.
+
+        Returns:
+            Mean reciprocal rank and hit rates of the ranker `visuallens` on some examples of dev;
+            the score is the first.
+
+        Choice: it ranks as at inference, each request in the order that its own seed gives.
+        """
+        resources = self._profiles.resources(lambda: self._backbone, self._requests.draw)
+        ranker = VisualLensRanker(replace(resources, matching=self._settings.matching))
+        ranks = [
+            first_relevant_rank(ranker.rank(example.request), example.ground_truth)
+            for example in self._dev
+        ]
+        self._backbone.forget_prefix()
+        metrics = rank_metrics(ranks)
+        return {**metrics, "score": metrics["mrr"]}
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter, with the resolved settings and what it was trained on."""
+        config = {**self._settings.model_dump(mode="json"), "trained_on": dict(self.trained_on)}
+        save_adapter(self._backbone, folder, config)
+
+    def _draw_dev(self) -> list[Example]:
+        """Read some examples of dev.
+
+        Choice: drawn with the run's seed, so that every evaluation of a run is of the same ones.
+        """
+        count = _count(self._profiles, "dev")
+        generator = np.random.default_rng((self._settings.seed, 5))
+        most = min(count, self._settings.training.joint.dev_examples)
+        rows = generator.choice(count, most, replace=False).tolist()
+        return [found.example for found in self._profiles.benchmark.some("dev", rows)]
+
+    def _match(self, questions: Sequence[MatchingQuestion]) -> Tensor:
+        """Compute L_pred of each question, (questions,).
+
+        Source: §5.3, Equation 2; appendix D, the labels as the first output token.
+        """
+        import torch
+
+        longest = max(len(question.relevant) for question in questions)
+        logits = self._label_logits(questions, self._label_ids[:longest])
+        relevant = torch.zeros(logits.shape, dtype=torch.bool)
+        present = torch.zeros(logits.shape, dtype=torch.bool)
+        for row, question in enumerate(questions):
+            count = len(question.relevant)
+            relevant[row, :count] = torch.tensor(question.relevant)
+            present[row, :count] = True
+        form = self._settings.training.joint.form
+        return match_loss(logits, relevant.to(logits.device), present.to(logits.device), form)
+
+    def _label_logits(self, questions: Sequence[MatchingQuestion], ids: Sequence[int]) -> Tensor:
+        """Compute (questions, labels) logits of the first output token.
+
+        Questions with and without an image cannot share a batch.
+        """
+        import torch
+
+        backbone = self._backbone
+        with_image = [at for at, one in enumerate(questions) if one.image is not None]
+        without = [at for at, one in enumerate(questions) if one.image is None]
+        parts = []
+        for rows in filter(None, (with_image, without)):
+            some = [questions[at] for at in rows]
+            encoded = backbone.encode([one.image for one in some], [one.prompt for one in some])
+            inputs = backbone.training_inputs(encoded)
+            output = backbone.parts.model(**inputs, logits_to_keep=1, use_cache=False)
+            parts.append(output.logits[:, -1][:, list(ids)])
+        back = np.argsort([*with_image, *without])
+        return torch.cat(parts)[torch.from_numpy(back)]
+
+    def _name_aspects(self, photos: Sequence[tuple[PromptImage, str] | None]) -> Tensor:
+        """Compute L_asp of each photo, (photos,); 0 where there is none.
+
+        Source: §5.2, Equation 1.
+        """
+        import torch
+
+        rows = [at for at, photo in enumerate(photos) if photo is not None]
+        shown = [photo for photo in photos if photo is not None]
+        losses = torch.zeros(len(photos), device=self._backbone.device)
+        if not shown:
+            return losses
+        images, answers = zip(*shown, strict=True)
+        prompts = [aspect_prompt()] * len(shown)
+        inputs, targets = with_answer(self._backbone, images, prompts, answers)
+        found = answer_losses(self._backbone, inputs, targets)
+        return losses.to(found.dtype).index_put((torch.tensor(rows, device=found.device),), found)
+
+
+def hold_to_data(folder: Path, trained_on: Mapping[str, str]) -> None:
+    """Note what a run is trained on, or refuse to go on with a run of other data.
+
+    Args:
+        folder: of the run.
+        trained_on: see `JointTask.trained_on`.
+
+    Raises:
+        TrainingError: the run was begun with other data, or the folder cannot be read or written.
+    """
+    path = folder / DATA
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        if not path.exists():
+            part.write_text(json.dumps(dict(trained_on), indent=2) + "\n", encoding="utf-8")
+            part.replace(path)
+        begun = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        advice = "Mend or delete the run's folder, or choose another --out."
+        raise TrainingError(f"{path} cannot be used ({error})", advice) from error
+    if begun != dict(trained_on):
+        raise TrainingError(
+            f"{folder} is the folder of a run on other data: there {begun}, here "
+            f"{dict(trained_on)}",
+            "Choose another --out, or give the same benchmark and --aspects.",
+        )
+
+
+def label_ids(backbone: LocalBackbone, kind: LabelKind) -> tuple[int, ...]:
+    """Give the token ids of the labels that a backbone is trained with.
+
+    Args:
+        backbone: with an adapter.
+        kind: that its labels shall have.
+
+    Returns:
+        One id per label, each a row of the vocabulary.
+
+    Raises:
+        TrainingError: there is no adapter, its labels are of another kind, or one of them is
+            outside the vocabulary.
+    """
+    labels = backbone.trained_labels
+    if labels is None:
+        raise TrainingError(f"{backbone.name}: nothing of it is trained", "Add an adapter.")
+    if labels.kind != kind:
+        raise TrainingError(
+            f"the adapter's labels are of the kind {labels.kind!r}, not {kind!r}",
+            f"Go on with its own: --set training.joint.labels={labels.kind}",
+        )
+    rows = backbone.parts.model.get_output_embeddings().weight.shape[0]
+    named = zip(labels.labels, labels.token_ids, strict=True)
+    outside = next((label for label, token in named if not 0 <= token < rows), None)
+    if outside is not None:
+        raise TrainingError(
+            f"{backbone.name}: the label {outside} is outside its vocabulary of {rows:,} tokens",
+            "Train a fresh adapter, with labels that this backbone has: training.joint.labels",
+        )
+    return labels.token_ids
+
+
+def _count(profiles: BenchmarkProfiles, split: str) -> int:
+    count = profiles.benchmark.count(split)
+    if count == 0:
+        raise TrainingError(
+            f"the {split} split of {profiles.benchmark.name} has no examples",
+            "Build the benchmark with more users, or with other shares of the splits.",
+        )
+    return count
+
+
+def _refuse_unindexed(profiles: BenchmarkProfiles, examples: Sequence[Example]) -> None:
+    """Refuse a library without the benchmark's photos; say how many are missing."""
+    histories = [example.request.history for example in examples]
+    photos = sum(map(len, histories))
+    indexed = sum(map(profiles.count_indexed, histories))
+    if indexed == 0:
+        folder = profiles.benchmark.photos_folder
+        raise TrainingError(
+            f"no photo of {profiles.benchmark.name} is indexed in this library for this user",
+            f"Index them first: visuallens index {folder} --library LIBRARY --user USER",
+        )
+    if indexed < photos:
+        logger.warning(
+            "Of %d photos in the histories of dev examples, %d are indexed; the others are left "
+            "out.",
+            photos,
+            indexed,
+        )
