@@ -40,9 +40,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "qwen3-vl": "visuallens.models.backbones.qwen_vl:qwen3_vl",
         "server": "visuallens.models.server.backbone:load",
         "smolvlm": "visuallens.models.backbones.idefics3:smolvlm",
+        "unimp": "visuallens.models.unimp_folder:unimp",
     },
     "rankers": {
         "similarity": "visuallens.rankers.similarity:SimilarityRanker",
+        "unimp": "visuallens.rankers.unimp:UniMPRanker",
         "visuallens": "visuallens.rankers.visuallens:VisualLensRanker",
         "random": "visuallens.rankers.baselines:RandomRanker",
         "rating": "visuallens.rankers.baselines:RatingRanker",

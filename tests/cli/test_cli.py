@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from visuallens import errors
 from visuallens.cli.benchmark import COMMANDS as BENCHMARK_COMMANDS
 from visuallens.cli.main import COMMANDS, EXIT_CODES, exit_code, main, visuallens
+from visuallens.cli.train import COMMANDS as TRAIN_COMMANDS
 
 LONDON = ("--candidates", "london")
 
@@ -35,8 +36,10 @@ def called(*arguments: str) -> dict[str, object]:
 
 
 EVERY_COMMAND = (
-    *((name,) for name in COMMANDS if name != "benchmark"),
+    *((name,) for name in COMMANDS if name not in {"adapters", "benchmark", "train"}),
     *(("benchmark", name) for name in BENCHMARK_COMMANDS),
+    *(("train", name) for name in TRAIN_COMMANDS),
+    *(("adapters", name) for name in ("list", "show", "merge", "export")),
 )
 
 

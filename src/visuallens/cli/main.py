@@ -38,6 +38,8 @@ COMMANDS = {
     "parity": ("visuallens.cli.parity", "Ask two backbones the same and compare."),
     "doctor": ("visuallens.cli.doctor", "Check and time every stage on this machine."),
     "benchmark": ("visuallens.cli.benchmark", "Build, describe and audit the benchmarks."),
+    "train": ("visuallens.cli.train", "Train the backbone in the stages of the paper."),
+    "adapters": ("visuallens.cli.adapters", "List, show, merge and export trained adapters."),
     "demo": ("visuallens.cli.demo", "Index sample photos and ask three questions."),
 }
 

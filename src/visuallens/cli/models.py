@@ -75,14 +75,15 @@ def _records(kind: str) -> list[dict[str, object]]:
     from visuallens import registry
 
     without_weights: dict[str, dict[str, object]] = {
-        "backbones": {"model": "any server with the OpenAI API"},
-        "models": {"model": _PACKAGED, "here": True},
+        "server": {"model": "any server with the OpenAI API"},
+        "unimp": {"model": "trained on top of another backbone"},
+        "embedded": {"model": _PACKAGED, "here": True},
     }
     records: list[dict[str, object]] = []
     for name in registry.names(kind):
         family = _family(kind, name)
         if family is None:
-            records.append({_word(kind): name, **without_weights[kind]})
+            records.append({_word(kind): name, **without_weights.get(name, {"model": ""})})
             continue
         records += [
             {_word(kind): name, **_record(family, number)}

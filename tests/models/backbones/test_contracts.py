@@ -26,7 +26,11 @@ from visuallens.models.backbones.local import LocalBackbone
 from visuallens.models.base import PromptImage
 from visuallens.models.label_space import MOST_LABELS, LabelKind, LabelSpace
 
-FAMILIES = [name for name in registry.names("backbones") if name not in ("server", "minicpm-v-2.5")]
+FAMILIES = [
+    name
+    for name in registry.names("backbones")
+    if name not in ("server", "minicpm-v-2.5", "unimp")  # unimp is trained on top of another
+]
 PROMPTS = [
     "What is the museum the user most likely to go to next?\nA: Vulcan Park\nB: Zoo\nAnswer:",
     "Short.\nAnswer:",

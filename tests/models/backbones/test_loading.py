@@ -23,7 +23,11 @@ from visuallens.models.backbones.family import Checkpoint, refuse_thinking
 from visuallens.models.backbones.loading import find_source, is_here, pick_device, pick_dtype, pull
 from visuallens.models.backbones.local import LocalBackbone
 
-FAMILIES = [name for name in registry.names("backbones") if name not in ("server", "minicpm-v-2.5")]
+FAMILIES = [
+    name
+    for name in registry.names("backbones")
+    if name not in ("server", "minicpm-v-2.5", "unimp")  # unimp is trained on top of another
+]
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,105 @@
+"""`visuallens train joint`: aspect words and matching together (§5.3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from visuallens.cli.options import backbone_overrides, common, print_json
+
+if TYPE_CHECKING:
+    from visuallens.training.joint import JointTask
+    from visuallens.training.loop import Fitted
+
+
+@click.command()
+@click.argument("benchmark", type=click.Path(path_type=Path))
+@click.option(
+    "--aspects",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Run folder of stage 2, whose words are learned. [default: the library's words]",
+)
+@click.option("--backbone", help="What is trained; see: visuallens models")
+@click.option(
+    "--adapter", type=click.Path(path_type=Path), help="Adapter to go on with, as of stage 1."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@common
+def command(
+    benchmark: Path,
+    aspects: Path | None,
+    backbone: str | None,
+    adapter: Path | None,
+    out: Path,
+    library: Path | None,
+    user: str,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Train a backbone on the train split of BENCHMARK, and go on where a run was stopped.
+
+    The benchmark's photos are indexed before: visuallens index FOLDER --library LIBRARY --user USER
+    """
+    from visuallens.api import VisualLens
+    from visuallens.augment.store import Library
+    from visuallens.benchmark.folder import Benchmark
+    from visuallens.config import load_settings
+    from visuallens.profiles import BenchmarkProfiles
+    from visuallens.training.adapted import open_adapted
+    from visuallens.training.aspects import read_refined
+    from visuallens.training.joint import JointTask, hold_to_data
+    from visuallens.training.loop import fit
+    from visuallens.training.run import open_run
+    from visuallens.users import open_user
+
+    settings = load_settings(config, (*overrides, *backbone_overrides(backbone, adapter)))
+    training, style = settings.training, settings.matching.style
+    opened = Benchmark(benchmark)
+    refined = None if aspects is None else read_refined(aspects)
+    open_run(out, "joint", settings)
+    lens = VisualLens(library, settings=settings)
+    with Library.open(lens.path) as store:
+        indexed = open_user(store, user, lens.model, settings)
+        profiles = BenchmarkProfiles(opened, indexed, lens.model, settings)
+        trained = open_adapted(
+            settings.backbone, training.lora, training.joint.labels, style, seed=settings.seed
+        )
+        task = JointTask(trained, profiles, settings, refined)
+        hold_to_data(out, task.trained_on)
+        fitted = fit(task, training.loop, out, seed=settings.seed)
+    record = as_record(out, task, fitted)
+    if as_json:
+        print_json(record)
+    else:
+        click.echo(as_text(record))
+
+
+def as_record(out: Path, task: JointTask, fitted: Fitted) -> dict[str, object]:
+    """Turn a run into the JSON of `train joint`."""
+    from visuallens.training.loop import MODEL
+
+    return {
+        "run": str(out),
+        "adapter": str(out / MODEL),
+        "examples": task.size,
+        "steps": fitted.steps,
+        "mrr": round(fitted.best, 4),
+        "best_step": fitted.best_step,
+        "stopped_early": fitted.stopped_early,
+        **task.counts,
+    }
+
+
+def as_text(record: dict[str, object]) -> str:
+    """Write a run for reading."""
+    lines = [
+        f"Trained {record['steps']:,} steps on {record['examples']:,} examples.",
+        f"Best MRR on dev: {record['mrr']:.4f}, at step {record['best_step']:,}.",
+        f"Adapter: {record['adapter']}",
+    ]
+    if record["vanished_photos"]:
+        lines.insert(1, f"{record['vanished_photos']:,} photos could not be opened any more.")
+    return "\n".join(lines)

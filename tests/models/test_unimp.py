@@ -1,0 +1,417 @@
+"""UniMP on tiny language models: a causal one with loose ends, nano with tied ones, a GPT-NeoX."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.models.backbones import tiny_causal, tiny_nano
+from tests.models.backbones.tiny import byte_tokenizer, save
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+from visuallens import registry
+from visuallens.config import BackboneSettings
+from visuallens.errors import AdapterError, BackboneError
+from visuallens.models.backbones.adapters import Lora, add_adapter, add_label_tokens
+from visuallens.models.backbones.local import LocalBackbone
+from visuallens.models.base import Backbone
+from visuallens.models.label_space import LabelKind
+from visuallens.models.unimp import UniMP, UniMPShape, build_unimp
+from visuallens.models.unimp_folder import (
+    RECORD_FILE,
+    WEIGHTS_FILE,
+    load_unimp,
+    save_unimp,
+    unimp,
+)
+from visuallens.models.unimp_layers import GatedCrossAttention
+from visuallens.training.hardware import recompute_activations
+from visuallens.types import FloatArray
+
+DIM = 12
+SHAPE = UniMPShape(DIM, every=1, heads=2, head_dim=8, widening=2)
+PROMPTS = ["What is next?\nA: Vulcan Park\nB: Zoo\nAnswer:", "Short.\nAnswer:"]
+
+
+def write_neox(folder: Path) -> None:
+    """Save a tiny GPT-NeoX, the architecture of RedPajama 3B; it has no chat template."""
+    tokenizer = byte_tokenizer(["<|end|>"], eos_token="<|end|>")  # noqa: S106 - not a secret
+    torch.manual_seed(0)
+    config = GPTNeoXConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        max_position_embeddings=2048,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    save(folder, GPTNeoXForCausalLM(config), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    above = tmp_path_factory.mktemp("weights")
+    for name, write in (
+        ("causal", tiny_causal.write),
+        ("nano", tiny_nano.write),
+        ("neox", write_neox),
+    ):
+        write(above / name)
+    return {name: above / name for name in ("causal", "nano", "neox")}
+
+
+@pytest.fixture
+def folder(folders: dict[str, Path]) -> Path:
+    return folders["causal"]
+
+
+def opened(folder: Path, **also: object) -> LocalBackbone:
+    family = "nano" if folder.name == "nano" else "causal"
+    chosen = {"name": family, "model": str(folder), "device": "cpu", **also}
+    backbone: LocalBackbone = registry.load("backbones", family)(
+        BackboneSettings.model_validate(chosen)
+    )
+    return backbone
+
+
+def built(folder: Path, shape: UniMPShape = SHAPE, labels: LabelKind = "new") -> UniMP:
+    return build_unimp(opened(folder), shape, labels, "fenced", encoder="eyes@1", seed=3)
+
+
+def open_gates(model: UniMP, *, attention: float = 0.5, feed: float = 0.5) -> UniMP:
+    with torch.no_grad():
+        for block in model.network.blocks:
+            assert isinstance(block, GatedCrossAttention)
+            block.gate.fill_(attention)
+            block.feed_gate.fill_(feed)
+    return model
+
+
+def photos(count: int, seed: int = 0) -> FloatArray:
+    drawn = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
+    return np.asarray(drawn / np.linalg.norm(drawn, axis=1, keepdims=True))
+
+
+def scored(model: UniMP, shown: FloatArray) -> FloatArray:
+    labels = model.label_space()
+    return model.showing(shown).score_labels([None] * len(PROMPTS), PROMPTS, labels)
+
+
+@pytest.mark.parametrize("name", ["causal", "nano", "neox"])
+@pytest.mark.parametrize("labels", ["new", "letters"])
+def test_with_shut_gates_it_is_the_language_model_alone(
+    folders: dict[str, Path], name: str, labels: LabelKind
+) -> None:
+    alone = opened(folders[name])
+    if labels == "new":
+        add_label_tokens(alone.parts)
+    space = alone.label_space(labels)
+    expected = alone.score_labels([None, None], PROMPTS, space)
+    model = built(folders[name], labels=labels)
+    assert model.label_space() == space
+    np.testing.assert_allclose(scored(model, photos(3)), expected, atol=1e-5)
+    # What it was put into answers as before when it is asked without photos.
+    again = model.language.score_labels([None, None], PROMPTS, space)
+    np.testing.assert_allclose(again, expected, atol=1e-5)
+
+
+def test_with_open_gates_photos_decide(folder: Path) -> None:
+    model = open_gates(built(folder))
+    difference = scored(model, photos(3, seed=1)) - scored(model, photos(3, seed=2))
+    assert np.abs(difference).max() > 1e-3
+
+
+def test_the_order_of_photos_says_nothing(folder: Path) -> None:
+    model = open_gates(built(folder))
+    shown = photos(5)
+    turned = np.ascontiguousarray(shown[::-1])
+    np.testing.assert_allclose(scored(model, shown), scored(model, turned), atol=1e-5)
+
+
+def test_padding_is_ignored(folder: Path) -> None:
+    model = open_gates(built(folder))
+    histories = [photos(1, seed=1), photos(4, seed=2), photos(0)]
+    prompt = PROMPTS[0]
+    with torch.no_grad():
+        together = model.logits([prompt] * 3, histories)
+        alone = [model.logits([prompt], [one])[0] for one in histories]
+    for row, one in zip(together, alone, strict=True):
+        torch.testing.assert_close(row, one, atol=1e-5, rtol=1e-5)
+
+
+def test_nothing_is_seen_in_an_empty_history(folder: Path) -> None:
+    without = scored(built(folder), photos(0))
+    model = open_gates(built(folder), attention=2.0, feed=0.0)
+    np.testing.assert_allclose(scored(model, photos(0)), without, atol=1e-5)
+    assert np.abs(scored(model, photos(2)) - without).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["causal", "nano"])
+@pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=2, dropout=0)])
+def test_gradients_reach_what_is_trained_and_nothing_else(
+    folders: dict[str, Path], name: str, lora: Lora | None
+) -> None:
+    model = open_gates(built(folders[name], replace(SHAPE, lora=lora)))
+    before = {name: weight.clone() for name, weight in model.network.named_parameters()}
+    logits = model.logits(["<I1> Park\n<I2> Zoo\nAnswer:"] * 2, [photos(2), photos(3)])
+    ids = model.label_space().token_ids
+    (logits.log_softmax(-1)[:, ids[0]]).sum().backward()
+    reached = {
+        key
+        for key, weight in model.network.named_parameters()
+        if weight.grad is not None and bool(weight.grad.abs().max() > 0)
+    }
+    trained = {key for key, weight in model.network.named_parameters() if weight.requires_grad}
+    assert reached <= trained
+    # LoRA's first factor waits for its second, which begins at zero.
+    assert trained - reached == {key for key in trained if "lora_A" in key}
+    language = {key for key in trained if key.startswith("language.")}
+    assert all("lora_" in key for key in language)
+    assert bool(language) == (lora is not None)
+    parts = {key.split(".")[0] for key in reached}
+    assert parts >= {"labels", "projector", "blocks"}
+    torch.optim.SGD([w for w in model.network.parameters() if w.requires_grad], lr=0.1).step()
+    moved = {
+        key
+        for key, weight in model.network.named_parameters()
+        if not torch.equal(weight, before[key])
+    }
+    assert moved == reached
+
+
+def test_with_shut_gates_only_the_gates_and_labels_move(folder: Path) -> None:
+    model = built(folder)
+    model.logits(PROMPTS, [photos(2), photos(3)]).sum().backward()
+    reached = {
+        name
+        for name, weight in model.network.named_parameters()
+        if weight.grad is not None and bool(weight.grad.abs().max() > 0)
+    }
+    assert {name for name in reached if name.startswith("blocks")} == {
+        f"blocks.{number}.{gate}" for number in (0, 1) for gate in ("gate", "feed_gate")
+    }
+
+
+def test_photos_alone_teach_which_label_to_name(folders: dict[str, Path]) -> None:
+    # The words are the same for both, so only the photos can tell the two apart.
+    model = built(folders["nano"])
+    prompts = ["<I1> Park\n<I2> Zoo\nAnswer:"] * 2
+    histories = [photos(3, seed=1), photos(5, seed=2)]
+    wanted = torch.tensor(model.label_space().token_ids[:2])
+    trained = [weight for weight in model.network.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=3e-2)
+    for _ in range(30):
+        loss = torch.nn.functional.cross_entropy(model.logits(prompts, histories), wanted)
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert float(loss.detach()) < 0.1
+    with torch.no_grad():
+        assert model.logits(prompts, histories).argmax(dim=-1).tolist() == wanted.tolist()
+
+
+def test_tied_ends_share_their_label_rows(folders: dict[str, Path]) -> None:
+    rows = {
+        name: [key for key, _ in built(folders[name]).network.named_parameters() if "labels" in key]
+        for name in ("nano", "causal")
+    }
+    assert rows == {"nano": ["labels.read"], "causal": ["labels.read", "labels.written"]}
+
+
+def test_a_written_row_moves_its_own_label_alone(folder: Path) -> None:
+    model = built(folder)
+    space = model.label_space()
+    with torch.no_grad():
+        before = model.logits(PROMPTS, [photos(1)] * 2)
+        assert model.network.labels is not None
+        model.network.labels.written[4] += 1
+        after = model.logits(PROMPTS, [photos(1)] * 2)
+    changed = (before - after).abs().amax(dim=0).nonzero().flatten().tolist()
+    assert changed == [space.token_ids[4]]
+
+
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable. is:FutureWarning")
+def test_computing_activations_twice_gives_the_same_gradients(folder: Path) -> None:
+    found = []
+    for twice in (False, True):
+        model = open_gates(built(folder))
+        if twice:
+            recompute_activations(model.network)
+        model.network.train()
+        model.logits(PROMPTS, [photos(2), photos(3)])[:, 5].sum().backward()
+        weights = model.network.named_parameters()
+        found.append({name: one.grad for name, one in weights if one.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(gradient, found[1][name], atol=1e-5, rtol=1e-4)
+
+
+def test_cross_attention_stands_before_every_so_many_th_layer(folders: dict[str, Path]) -> None:
+    counts = [
+        len(built(folders["neox"], replace(SHAPE, every=every)).network.blocks)
+        for every in (1, 2, 3, 4)
+    ]
+    assert counts == [4, 2, 1, 1]
+    with pytest.raises(BackboneError, match=r"Lower training\.unimp\.every"):
+        built(folders["neox"], replace(SHAPE, every=5))
+
+
+@pytest.mark.parametrize("name", ["causal", "nano"])
+@pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=2, dropout=0)])
+def test_what_was_saved_answers_the_same(
+    folders: dict[str, Path], tmp_path: Path, name: str, lora: Lora | None
+) -> None:
+    model = open_gates(built(folders[name], replace(SHAPE, lora=lora)))
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(1)
+        for weight in model.network.parameters():
+            if weight.requires_grad:
+                weight.add_(0.05 * torch.randn(weight.shape, generator=generator))
+    save_unimp(model, tmp_path, {"why": "a test"})
+    record = json.loads((tmp_path / RECORD_FILE).read_text())
+    assert (record["encoder"], record["config"]) == ("eyes@1", {"why": "a test"})
+    # The record knows the language model.
+    again = unimp(BackboneSettings(name="unimp", adapter=tmp_path, device="cpu"))
+    assert again.shape == model.shape
+    assert again.is_matcher
+    assert not model.is_matcher
+    assert again.id.startswith(f"{model.language.parts.source.id}+unimp-")
+    np.testing.assert_allclose(scored(again, photos(3)), scored(model, photos(3)), atol=1e-5)
+
+
+@pytest.fixture
+def saved(folder: Path, tmp_path: Path) -> Path:
+    save_unimp(built(folder), tmp_path / "saved", {})
+    return tmp_path / "saved"
+
+
+def test_another_base_or_encoder_is_refused(
+    folder: Path, saved: Path, folders: dict[str, Path]
+) -> None:
+    with pytest.raises(AdapterError, match="base model 'local-"):
+        load_unimp(opened(folders["nano"]), saved)
+    with pytest.raises(AdapterError, match="encoder 'eyes@1', here it is 'eyes@2'"):
+        load_unimp(opened(folder), saved, encoder="eyes@2")
+    load_unimp(opened(folder), saved, encoder="eyes@1")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("prompts", "prompts-0", "prompt version 'prompts-0'"),
+        ("style", "shouting", "style 'shouting' is unknown"),
+        ("version", 99, "Upgrade VisualLens"),
+        ("shape", {"photo_dim": DIM, "lora": None}, "its tensors are not those of this model"),
+        ("labels", {}, "missing or unreadable"),
+        ("shape", [], "missing or unreadable"),
+    ],
+)
+def test_a_record_that_does_not_fit_is_refused(
+    folder: Path, saved: Path, key: str, value: object, problem: str
+) -> None:
+    record = json.loads((saved / RECORD_FILE).read_text())
+    (saved / RECORD_FILE).write_text(json.dumps({**record, key: value}))
+    with pytest.raises(AdapterError, match=problem):
+        load_unimp(opened(folder), saved)
+
+
+def test_other_label_tokens_are_refused(folder: Path, saved: Path) -> None:
+    record = json.loads((saved / RECORD_FILE).read_text())
+    record["labels"]["tokenizer"] = "0" * 64
+    (saved / RECORD_FILE).write_text(json.dumps(record))
+    with pytest.raises(AdapterError, match="labels '000000000000'"):
+        load_unimp(opened(folder), saved)
+
+
+def test_a_damaged_folder_is_refused(folder: Path, saved: Path, tmp_path: Path) -> None:
+    whole = load_file(saved / WEIGHTS_FILE)
+    less = dict(list(whole.items())[1:])
+    save_file(less, saved / WEIGHTS_FILE)
+    with pytest.raises(AdapterError, match="its tensors are not those of this model"):
+        load_unimp(opened(folder), saved)
+    (saved / WEIGHTS_FILE).write_bytes(b"cut")
+    with pytest.raises(AdapterError, match="missing or damaged"):
+        load_unimp(opened(folder), saved)
+    (saved / WEIGHTS_FILE).unlink()
+    with pytest.raises(AdapterError, match="missing or damaged"):
+        load_unimp(opened(folder), saved)
+    shutil.rmtree(saved)
+    with pytest.raises(AdapterError, match="Name the folder 'model' of a run"):
+        load_unimp(opened(folder), tmp_path)
+
+
+def test_a_second_adapter_is_refused(folder: Path, saved: Path) -> None:
+    model = built(folder)
+    with pytest.raises(AdapterError, match="has an adapter already"):
+        load_unimp(model.language, saved)
+    adapted = opened(folder)
+    add_adapter(adapted, Lora(rank=2, alpha=2, dropout=0), "letters")
+    with pytest.raises(AdapterError, match="has an adapter already"):
+        build_unimp(adapted, SHAPE, "letters", "fenced", encoder="eyes@1")
+
+
+def test_lora_that_cannot_adapt_is_refused(folders: dict[str, Path]) -> None:
+    with pytest.raises(AdapterError, match="Leave LoRA off"):
+        built(folders["neox"], replace(SHAPE, lora=Lora(rank=2)))
+
+
+def test_it_says_what_it_cannot_do(folder: Path, folders: dict[str, Path]) -> None:
+    model = built(folder)
+    as_backbone: Backbone = model.showing(photos(1))
+    assert not as_backbone.sees
+    with pytest.raises(BackboneError, match="Choose --ranker unimp"):
+        model.score_labels([None], ["Answer:"], model.label_space())
+    with pytest.raises(BackboneError, match="only matches candidates"):
+        as_backbone.generate([None], ["Hello"])
+    with pytest.raises(BackboneError, match="embeddings of 12 numbers, these have 7"):
+        model.showing(np.zeros((2, 7), np.float32))
+    other = built(folders["neox"]).label_space()
+    with pytest.raises(BackboneError, match="belong to another tokenizer"):
+        as_backbone.score_labels([None], ["Answer:"], other)
+    with pytest.raises(BackboneError, match="it has to be trained first"):
+        unimp(BackboneSettings(name="unimp"))
+    assert as_backbone.count_tokens(["one two"], image=True) == model.language.count_tokens(
+        ["one two"], image=False
+    )
+    assert as_backbone.score_labels([], [], model.label_space()).shape == (0, 100)
+
+
+def test_numbers_that_overflow_are_refused(folder: Path) -> None:
+    model = built(folder)
+    with torch.no_grad():
+        for weight in model.network.projector.parameters():
+            weight.fill_(torch.nan)
+    with pytest.raises(BackboneError, match="its numbers overflow"):
+        scored(open_gates(model), photos(2))
+
+
+def test_a_language_model_in_bfloat16_is_trained_in_float32(folder: Path) -> None:
+    language = opened(folder, dtype="bfloat16")
+    model = build_unimp(language, SHAPE, "new", "fenced", encoder="eyes@1", seed=3)
+    trained = [weight for weight in model.network.parameters() if weight.requires_grad]
+    assert {weight.dtype for weight in trained} == {torch.float32}
+    model.logits(PROMPTS, [photos(2), photos(0)]).float().sum().backward()
+    assert model.network.labels is not None
+    assert model.network.labels.written.grad is not None
+    expected = scored(open_gates(built(folder)), photos(2))
+    np.testing.assert_allclose(scored(open_gates(model), photos(2)), expected, atol=0.1)
+
+
+def test_the_same_seed_gives_the_same_weights(folder: Path) -> None:
+    one, language = built(folder), opened(folder)
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    two = build_unimp(language, SHAPE, "new", "fenced", encoder="eyes@1", seed=3)
+    assert torch.equal(state, torch.get_rng_state())
+    for (name, weight), other in zip(
+        one.network.named_parameters(), two.network.parameters(), strict=True
+    ):
+        assert torch.equal(weight, other), name
