@@ -226,7 +226,11 @@ def test_a_killed_run_goes_on_where_it_was(
     server.delay_s = 0.5  # so long that a busy machine cannot be late with the signal
     count = 60
     benchmark = _with_urls(folder, [f"{server.url}/good/{at}" for at in range(count)])
-    program = "from visuallens.cli.main import main; main()"
+    # What is started in the background of a shell would ignore Ctrl-C.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from visuallens.cli.main import main; main()"
+    )
     arguments = ["benchmark", "fetch", str(folder), "--concurrency", "2"]
     process = subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
