@@ -27,7 +27,7 @@ def common(function: Command) -> Command:
             click.option(
                 "--config",
                 type=click.Path(path_type=Path, dir_okay=False),
-                help="TOML file with settings.",
+                help="TOML file with settings, or settings.json of a run.",
             ),
             click.option(
                 "--set",
