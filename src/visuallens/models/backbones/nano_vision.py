@@ -23,7 +23,9 @@ PIECES_SIDE = 8
 """An image becomes 8 x 8 pieces."""
 
 _MAP_SIDE = 9
-_REMEMBERED = 4
+_REMEMBERED = 256
+"""Images whose pieces are kept, at most 84 MB: training and evaluation show the same ones again."""
+
 _BATCH = 16
 
 
@@ -62,7 +64,7 @@ class NanoVision:
         return np.concatenate([self._remembered(image) for image in images])
 
     def _remembered(self, image: PromptImage) -> FloatArray:
-        """Read an image, unless it is one of the last few; a profile is asked more than once."""
+        """Read an image, unless it is one of the last ones; a profile is asked more than once."""
         key = image.digest
         if key not in self._known:
             self._known[key] = self._read(image)
