@@ -133,8 +133,8 @@ def _sections(data: Path) -> Iterator[Section]:
     yield (
         "Building benchmarks",
         "Synthetic dumps in the schema of Google Local, gzip, two files of reviews and two of "
-        "businesses, through `visuallens benchmark build google-review-v` with the paper's rules. "
-        "Memory is that of all processes together.",
+        "businesses, built as google-review-v with the paper's rules, each in a process of its "
+        "own. Memory is that of all processes together.",
         benchmarks.building,
     )
     yield (

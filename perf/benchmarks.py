@@ -19,7 +19,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.benchmark.synthetic import write_google
 
-_VISUALLENS = str(Path(sys.executable).with_name("visuallens"))
+_PROGRAM = """
+import json, os, sys, time
+from pathlib import Path
+from visuallens.benchmark.build import build
+from visuallens.benchmark.steps import Crew
+from visuallens.config import BenchmarkSettings
+
+if __name__ == "__main__":
+    ends, began = {}, time.perf_counter()
+    def progress(step, done, total):
+        ends[step] = time.perf_counter() - began
+    crew = Crew(workers=os.cpu_count(), progress=progress)
+    build("google-review-v", Path(sys.argv[1]), Path(sys.argv[2]), BenchmarkSettings(), crew=crew)
+    ends["finish"] = time.perf_counter() - began
+    print(json.dumps(ends))
+"""
 _SIZES = (1_000_000, 4_000_000)
 _BUSINESSES = 50_000
 _WATCH_S = 0.2
@@ -27,12 +42,17 @@ _WATCH_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """One build: what it made, in how long, with how much memory at most."""
+    """One build: what it made, in how long, with how much memory at most.
+
+    Attributes:
+        steps: name → wall-clock seconds; "finish" is what comes after the last task.
+    """
 
     reviews: int
     examples: int
     seconds: float
     peak_bytes: int
+    steps: dict[str, float]
 
 
 def building(sizes: Sequence[int] = _SIZES) -> Iterator[str]:
@@ -40,6 +60,7 @@ def building(sizes: Sequence[int] = _SIZES) -> Iterator[str]:
     yield "| reviews | businesses | examples | seconds | of the first | peak memory |"
     yield "|---|---|---|---|---|---|"
     first: float | None = None
+    steps = []
     for reviews in sizes:
         built = _build(reviews)
         first = first or built.seconds
@@ -47,18 +68,22 @@ def building(sizes: Sequence[int] = _SIZES) -> Iterator[str]:
             f"| {reviews:,} | {_BUSINESSES:,} | {built.examples:,} | {built.seconds:.0f} | "
             f"{built.seconds / first:.1f} x | {built.peak_bytes / 1e9:.1f} GB |"
         )
+        spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in built.steps.items())
+        steps.append(f"Seconds of the steps with {reviews:,} reviews: {spent}.")
+    yield ""
+    yield from steps
 
 
 def _build(reviews: int) -> Built:
     with tempfile.TemporaryDirectory() as scratch:
         raw, out = Path(scratch) / "raw", Path(scratch) / "out"
         write_google(raw, reviews=reviews, businesses=_BUSINESSES)
-        command = [
-            *(_VISUALLENS, "benchmark", "build", "google-review-v"),
-            *("--raw", str(raw), "--out", str(out), "--json"),
-        ]
+        program = Path(scratch) / "build.py"
+        program.write_text(_PROGRAM)
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, str(program), str(raw), str(out)], stdout=subprocess.PIPE, text=True
+        )
         peak = 0
         while process.poll() is None:
             peak = max(peak, sum(_memory_bytes(one) for one in _family(process.pid)))
@@ -68,7 +93,14 @@ def _build(reviews: int) -> Built:
         seconds = time.perf_counter() - began
         splits = json.loads((out / "benchmark.json").read_text())["counts"]["splits"]
         examples = sum(split["examples"] for split in splits.values())
-        return Built(reviews, examples, seconds, peak)
+        said = process.stdout.read() if process.stdout else "{}"
+        return Built(reviews, examples, seconds, peak, _lengths(json.loads(said)))
+
+
+def _lengths(ends: dict[str, float]) -> dict[str, float]:
+    """Turn when steps ended into how long they took."""
+    starts = [0.0, *ends.values()]
+    return {name: end - start for (name, end), start in zip(ends.items(), starts, strict=False)}
 
 
 def _family(pid: int) -> Iterator[int]:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.models.backbones import tiny_causal, tiny_nano
 from tests.models.tiny_unimp import (
     PROMPTS,
     SHAPE,
@@ -17,7 +16,7 @@ from tests.models.tiny_unimp import (
     opened,
     photos,
     scored,
-    write_neox,
+    write_languages,
 )
 
 from visuallens.config import BackboneSettings
@@ -34,14 +33,7 @@ from visuallens.training.hardware import recompute_activations
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    above = tmp_path_factory.mktemp("weights")
-    for name, write in (
-        ("causal", tiny_causal.write),
-        ("nano", tiny_nano.write),
-        ("neox", write_neox),
-    ):
-        write(above / name)
-    return {name: above / name for name in ("causal", "nano", "neox")}
+    return write_languages(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture

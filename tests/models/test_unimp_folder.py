@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.models.backbones import tiny_causal, tiny_nano
 from tests.models.tiny_unimp import (
     DIM,
     SHAPE,
@@ -20,7 +19,7 @@ from tests.models.tiny_unimp import (
     opened,
     photos,
     scored,
-    write_neox,
+    write_languages,
 )
 
 from visuallens.config import BackboneSettings
@@ -38,14 +37,7 @@ from visuallens.models.unimp_folder import (
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    above = tmp_path_factory.mktemp("weights")
-    for name, write in (
-        ("causal", tiny_causal.write),
-        ("nano", tiny_nano.write),
-        ("neox", write_neox),
-    ):
-        write(above / name)
-    return {name: above / name for name in ("causal", "nano", "neox")}
+    return write_languages(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tests.models.backbones import tiny_causal, tiny_nano
 from tests.models.backbones.tiny import byte_tokenizer, save
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
@@ -37,6 +38,14 @@ def write_neox(folder: Path) -> None:
         eos_token_id=tokenizer.eos_token_id,
     )
     save(folder, GPTNeoXForCausalLM(config), tokenizer)
+
+
+def write_languages(above: Path) -> dict[str, Path]:
+    """Save one tiny language model of each kind, each in a folder of its name."""
+    kinds = {"causal": tiny_causal.write, "nano": tiny_nano.write, "neox": write_neox}
+    for name, write in kinds.items():
+        write(above / name)
+    return {name: above / name for name in kinds}
 
 
 def opened(folder: Path, **also: object) -> LocalBackbone:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -244,8 +244,8 @@ class Library:
                 matrix[row] = np.frombuffer(vector, np.float32)
         return matrix
 
-    # SQLite's rows hold whatever their columns hold.
-    def _all(self, query: str, values: tuple[object, ...] = ()) -> list[tuple]:  # type: ignore[type-arg]
+    # Any, here and below: SQLite's rows hold whatever their columns hold.
+    def _all(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with translated(self.path):
             return self.connection.execute(query, values).fetchall()
 
@@ -253,7 +253,7 @@ class Library:
 class _PhotoTable(Sequence[Photo]):
     """Photos as rows; a record is only made for the photo that is asked for."""
 
-    def __init__(self, rows: Sequence[tuple]) -> None:  # type: ignore[type-arg]
+    def __init__(self, rows: Sequence[tuple[Any, ...]]) -> None:
         self._rows = rows
 
     def __len__(self) -> int:

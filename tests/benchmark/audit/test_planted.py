@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -79,7 +80,9 @@ def test_a_photo_that_is_in_no_table_is_found(folder: Path) -> None:
 @pytest.mark.parametrize(
     "change_text", [lambda text: text[: len(text) // 2], lambda text: text * 2]
 )
-def test_qrels_that_are_not_the_ground_truth_are_found(folder: Path, change_text) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def test_qrels_that_are_not_the_ground_truth_are_found(
+    folder: Path, change_text: Callable[[str], str]
+) -> None:
     qrels = folder / schema.qrels_file("test")
     qrels.write_text(change_text(qrels.read_text()))
     assert leaks(folder) == {"pairs"}
