@@ -49,9 +49,9 @@ $(VENV)/.demo: pyproject.toml constraints.txt $(VENV)/.weights
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.weights
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[benchmark,demo,dev,scale,serve,train]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[benchmark,demo,dev,evaluation,scale,serve,train]"
 	touch $@
 
 $(VENV)/.perf: $(VENV)/.dev
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[benchmark,demo,dev,perf,scale,serve,train]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[benchmark,demo,dev,evaluation,perf,scale,serve,train]"
 	touch $@

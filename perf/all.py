@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import abstention
+import attention
 import backbones
 import benchmarks
 import encoders
@@ -129,6 +130,12 @@ def _sections(data: Path) -> Iterator[Section]:
         "image of 260 px, pooled to 8 x 8, or from the cell alone, cut from the 896 px grid and "
         "enlarged to 260 px. Reading cell by cell is kept. The language model is not part of it.",
         lambda: backbones.seeing(data, photos),
+    )
+    yield (
+        "The ranker attention: one question",
+        "Drawn embeddings and weights of full size. Embedding the texts of candidates and their "
+        "photos, which happens once each, is not part of it; building the profile neither.",
+        attention.section,
     )
     yield (
         "Building benchmarks",

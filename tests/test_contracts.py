@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.models import tiny_encoders
+from tests.models.matcher import draw_matcher
 from tests.models.toy_backbone import ToyBackbone
 from visuallens import registry
 from visuallens.config import load_settings
@@ -60,7 +61,12 @@ def profile(request: RankingRequest) -> Profile:
 def ranker(request: pytest.FixtureRequest) -> Ranker:
     # `unimp` ranks with a trained UniMP only: tests/models/test_unimp.py.
     resources = RankerResources(
-        profile, LengthEncoder(), LengthEncoder(), lambda _paths: {}, backbone=ToyBackbone
+        profile,
+        LengthEncoder(),
+        LengthEncoder(),
+        lambda _paths: {},
+        backbone=ToyBackbone,
+        matcher=lambda: draw_matcher(4, 4),
     )
     made: Ranker = registry.load("rankers", request.param)(resources)
     assert made.name == request.param

@@ -5,13 +5,13 @@ This is what the command line and any service call. Source: §4, the whole infer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from platformdirs import user_data_path
@@ -37,14 +37,11 @@ from visuallens.profile.evidence import Standing
 from visuallens.profile.question import Understood, understand
 from visuallens.rankers.base import Ranker, RankerResources
 from visuallens.sources import find_files
-from visuallens.types import (
-    Candidate,
-    FloatArray,
-    GeoPoint,
-    Profile,
-    RankingRequest,
-)
+from visuallens.types import Candidate, FloatArray, GeoPoint, Profile, RankingRequest
 from visuallens.users import User, open_user
+
+if TYPE_CHECKING:
+    from visuallens.models.attention import AttentionMatcher
 
 LIBRARY_FILE = "library.sqlite"
 DEFAULT_USER = "me"
@@ -288,6 +285,11 @@ class VisualLens:
         """The backbone that the settings name; loaded when it is first used."""
         return self._loaded.backbone
 
+    @property
+    def matcher(self) -> Callable[[], AttentionMatcher] | None:
+        """Opens the trained matcher that the settings name; None where they name none."""
+        return self._loaded.matcher
+
     def open_user(self, user: str = DEFAULT_USER) -> None:
         """Load a user's photos into memory, so that the first question is as fast as the next.
 
@@ -372,6 +374,7 @@ class VisualLens:
             backbone=lambda: self.backbone,
             draw=self.draw,
             matching=self.settings.matching,
+            matcher=self.matcher,
         )
         ranker: Ranker = registry.load("rankers", name or self.settings.ranker.name)(resources)
         return ranker

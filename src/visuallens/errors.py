@@ -29,6 +29,8 @@
     │   └── BenchmarkFolderError     a folder is not a finished benchmark of this version
     ├── TrainingError            a training run
     │   └── CheckpointError          a checkpoint cannot be written, read, or is of another model
+    ├── EvaluationError          an evaluation, or what it is given
+    │   └── RunFileError             a run file is broken, or of another benchmark; names the line
     ├── RequestError             a question, category or candidate list cannot be answered
     └── NothingIndexedError      the user has no photos in this library
 
@@ -330,6 +332,26 @@ class CheckpointError(TrainingError):
             "The last good checkpoint is untouched. Free space or mend the folder and run the same "
             "command again, or delete the run's folder to begin anew.",
         )
+
+
+class EvaluationError(VisualLensError):
+    """Something is wrong with an evaluation or what it is given."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        self.problem = problem
+        super().__init__(f"{problem}. {advice}")
+
+
+class RunFileError(EvaluationError):
+    """A run file cannot be used; names the file, and the line (from 1) where there is one."""
+
+    def __init__(
+        self, path: Path | str, problem: str, advice: str, *, line: int | None = None
+    ) -> None:
+        self.path = str(path)
+        self.line = line
+        where = self.path if line is None else f"{self.path}, line {line}"
+        super().__init__(f"{where}: {problem}", advice)
 
 
 class RequestError(VisualLensError):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
 
 from visuallens import registry
 from visuallens.config import BackboneSettings, Settings
 from visuallens.models.backbone_reader import BackboneReader
 from visuallens.models.base import Backbone, PhotoModel, PhotoReader
 
+if TYPE_CHECKING:
+    from visuallens.models.attention import AttentionMatcher
+
 
 class LoadedModels:
     """What encodes, captions, names aspect words and matches.
 
     Args:
-        settings: `index.model`, `index.describe_by`, `backbone`, `captioner` and the sections of
-            the encoders.
+        settings: `index.model`, `index.describe_by`, `backbone`, `captioner`, `ranker.model` and
+            the sections of the encoders.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -37,6 +42,21 @@ class LoadedModels:
         """The backbone that captions (§4.1), where the settings name one of its own."""
         chosen = self._settings.captioner
         return None if chosen is None else _open_backbone(chosen)
+
+    @cached_property
+    def matcher(self) -> Callable[[], AttentionMatcher] | None:
+        """Opens the trained matcher of the ranker `attention`; None where none is named."""
+        folder = self._settings.ranker.model
+        if folder is None:
+            return None
+
+        @cache
+        def opened() -> AttentionMatcher:
+            from visuallens.models.attention_folder import load_matcher
+
+            return load_matcher(folder, self.model.id)
+
+        return opened
 
     def readers(self) -> list[PhotoReader]:
         """Load what reads photos: the model, and the backbones where they describe them.

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,6 +35,9 @@ from visuallens.types import (
     VisualHistory,
 )
 from visuallens.users import User
+
+if TYPE_CHECKING:
+    from visuallens.models.attention import AttentionMatcher
 
 logger = logging.getLogger(__name__)
 
@@ -154,20 +158,44 @@ class BenchmarkProfiles:
         Returns:
             (photos that are indexed, dim) float32, unit-length rows, in the order of the paths.
         """
-        rows = [row for path in paths if (row := self._row(path)) is not None]
-        found: FloatArray = self._opened.embeddings[rows]
+        rows = [row for row in self.rows(paths) if row >= 0]
+        return self.vectors(rows)
+
+    def rows(self, paths: Sequence[str]) -> list[int]:
+        """Find photo files in the library.
+
+        Args:
+            paths: of the benchmark.
+
+        Returns:
+            One row per path, the same for the same photo; -1 where it is not indexed.
+        """
+        return [-1 if (row := self._row(path)) is None else row for path in paths]
+
+    def vectors(self, rows: Sequence[int]) -> FloatArray:
+        """Give the embeddings of photos by their rows.
+
+        Args:
+            rows: see `rows`; none is -1.
+
+        Returns:
+            (rows, dim) float32, unit-length rows.
+        """
+        found: FloatArray = self._opened.embeddings[list(rows)]
         return found
 
     def resources(
         self,
         backbone: Callable[[], Backbone] | None = None,
         draw: Callable[[Profile], Profile] | None = None,
+        matcher: Callable[[], AttentionMatcher] | None = None,
     ) -> RankerResources:
         """Gather what rankers may use for the requests of this benchmark.
 
         Args:
             backbone: opens it, or None.
             draw: adds the grid image to a profile, or None.
+            matcher: opens the trained matcher of the ranker `attention`, or None.
 
         Returns:
             Resources for any ranker; images that are not indexed have no embedding.
@@ -180,6 +208,7 @@ class BenchmarkProfiles:
             backbone=backbone,
             draw=draw,
             matching=self._settings.matching,
+            matcher=matcher,
         )
 
     def _embed_images(self, paths: Sequence[str]) -> dict[str, FloatArray]:

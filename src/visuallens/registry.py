@@ -14,6 +14,23 @@ from typing import Any
 from visuallens.errors import UnknownNameError
 
 BUILT_IN: dict[str, dict[str, str]] = {
+    "controls": {
+        "ease": "visuallens.evaluation.controls:Ease",
+        "item-knn": "visuallens.evaluation.controls:ItemKnn",
+        "nearest": "visuallens.evaluation.controls:Nearest",
+        "popularity": "visuallens.evaluation.controls:Popularity",
+        "random": "visuallens.evaluation.controls:Random",
+        "rating": "visuallens.evaluation.controls:Rating",
+    },
+    "metrics": {
+        "coverage": "visuallens.evaluation.spread:coverage",
+        "ece": "visuallens.evaluation.spread:calibration_error",
+        "gini": "visuallens.evaluation.spread:gini",
+        "hit": "visuallens.evaluation.metrics:hit",
+        "map": "visuallens.evaluation.metrics:average_precision",
+        "mrr": "visuallens.evaluation.metrics:reciprocal_rank",
+        "ndcg": "visuallens.evaluation.metrics:ndcg",
+    },
     "sources": {
         "folder": "visuallens.sources.folder:FolderSource",
         "manifest": "visuallens.sources.manifest:ManifestSource",
@@ -43,6 +60,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "unimp": "visuallens.models.unimp_folder:unimp",
     },
     "rankers": {
+        "attention": "visuallens.rankers.attention:AttentionRanker",
         "similarity": "visuallens.rankers.similarity:SimilarityRanker",
         "unimp": "visuallens.rankers.unimp:UniMPRanker",
         "visuallens": "visuallens.rankers.visuallens:VisualLensRanker",

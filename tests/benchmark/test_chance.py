@@ -2,10 +2,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
+from math import log2
 
 import pytest
 
-from visuallens.benchmark.chance import hit_by_chance, mrr_by_chance
+from visuallens.benchmark.chance import (
+    hit_by_chance,
+    map_by_chance,
+    mrr_by_chance,
+    ndcg_by_chance,
+)
 
 
 def ranks_of_the_first(candidates: int, relevant: int) -> Iterator[int]:
@@ -42,7 +48,36 @@ def test_both_agree_with_every_order_counted(candidates: int) -> None:
             assert hit_by_chance(candidates, relevant, k) == pytest.approx(hits, abs=1e-12)
 
 
+def test_ndcg_by_hand() -> None:
+    # 3 candidates, 1 relevant: its discount is 1, 1 / log2(3) or 1 / 2, each with 1/3; best is 1.
+    assert ndcg_by_chance(3, 1) == pytest.approx((1 + 1 / log2(3) + 1 / 2) / 3)
+    # Looking 1 deep: 1 with 1/3.
+    assert ndcg_by_chance(3, 1, 1) == pytest.approx(1 / 3)
+
+
+def test_map_by_hand() -> None:
+    # 3 candidates, 2 relevant, at ranks 1 2, 1 3 or 2 3: precisions (1 + 1) / 2, (1 + 2/3) / 2 and
+    # (1/2 + 2/3) / 2, so the mean is (1 + 5/6 + 7/12) / 3 = 29/36.
+    assert map_by_chance(3, 2) == pytest.approx(29 / 36)
+
+
+@pytest.mark.parametrize("candidates", range(1, 8))
+def test_ndcg_and_map_agree_with_every_order_counted(candidates: int) -> None:
+    for relevant in range(1, candidates + 1):
+        orders = list(combinations(range(1, candidates + 1), relevant))
+        precisions = [sum((n + 1) / rank for n, rank in enumerate(o)) / relevant for o in orders]
+        assert map_by_chance(candidates, relevant) == pytest.approx(sum(precisions) / len(orders))
+        for k in (1, 3, candidates):
+            best = sum(1 / log2(rank + 1) for rank in range(1, min(relevant, k) + 1))
+            gains = [sum(1 / log2(rank + 1) for rank in o if rank <= k) / best for o in orders]
+            expected = sum(gains) / len(orders)
+            assert ndcg_by_chance(candidates, relevant, k) == pytest.approx(expected)
+
+
 def test_the_edges() -> None:
+    assert ndcg_by_chance(10, 0) == map_by_chance(10, 0) == 0
+    assert ndcg_by_chance(10, 10) == pytest.approx(1)
+    assert map_by_chance(10, 10) == pytest.approx(1)
     assert hit_by_chance(10, 0, 3) == 0
     assert mrr_by_chance(10, 0) == 0
     assert hit_by_chance(10, 10, 1) == 1

@@ -37,6 +37,14 @@ def rows(folder: Path, name: str) -> list[dict[str, Any]]:
     return found
 
 
+def test_photos_tell_controls_what_they_show_and_who_took_them(folder: Path) -> None:
+    benchmark = Benchmark(folder)
+    for row in rows(folder, schema.PHOTOS):
+        assert benchmark.shown_in(row["photo_id"]) == row["business_id"]
+        assert benchmark.taken_by(row["photo_id"]) == row["user_id"]
+    assert benchmark.shown_in("nothing") is benchmark.taken_by("nothing") is None
+
+
 @pytest.mark.parametrize("split", schema.SPLITS)
 def test_examples_are_what_was_written(folder: Path, split: str) -> None:
     benchmark = Benchmark(folder)

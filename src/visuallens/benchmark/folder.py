@@ -231,6 +231,23 @@ class Benchmark:
                 break
         return tuple(drawn)
 
+    def shown_in(self, photo_id: str) -> str | None:
+        """Tell what a photo of this benchmark shows: for controls and breakdowns, not for rankers.
+
+        Args:
+            photo_id: as in a history.
+
+        Returns:
+            The id as a candidate; None where the benchmark does not say.
+        """
+        facts = self._photos.get(photo_id)
+        return None if facts is None else facts.business_id
+
+    def taken_by(self, photo_id: str) -> str | None:
+        """Name who took a photo, where the benchmark says so."""
+        facts = self._photos.get(photo_id)
+        return None if facts is None else facts.user_id
+
     def positions(self) -> dict[str, NDArray[np.float64]]:
         """Read where candidates are: for controls and the audit, never for a ranker.
 

@@ -15,6 +15,7 @@ from visuallens.cli.lazy import LazyGroup
 from visuallens.errors import (
     BackboneError,
     BenchmarkError,
+    EvaluationError,
     LibraryError,
     MissingPackageError,
     NothingIndexedError,
@@ -39,6 +40,8 @@ COMMANDS = {
     "doctor": ("visuallens.cli.doctor", "Check and time every stage on this machine."),
     "benchmark": ("visuallens.cli.benchmark", "Build, describe and audit the benchmarks."),
     "train": ("visuallens.cli.train", "Train the backbone in the stages of the paper."),
+    "rank": ("visuallens.cli.rank", "Rank the candidates of a benchmark; writes a run file."),
+    "evaluate": ("visuallens.cli.evaluate", "Score and compare run files (§6.2, §7)."),
     "adapters": ("visuallens.cli.adapters", "List, show, merge and export trained adapters."),
     "demo": ("visuallens.cli.demo", "Index sample photos and ask three questions."),
 }
@@ -56,6 +59,7 @@ EXIT_CODES: tuple[tuple[type[VisualLensError], int], ...] = (
     (BackboneError, 9),
     (BenchmarkError, 11),
     (TrainingError, 13),
+    (EvaluationError, 14),
     (VisualLensError, 1),
 )
 """Exit code of each error; the first class that fits decides. 0 is success, an abstention too."""

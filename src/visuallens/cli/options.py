@@ -52,6 +52,25 @@ def backbone_overrides(backbone: str | None, adapter: Path | None = None) -> tup
     )
 
 
+def ranker_overrides(
+    ranker: str | None, backbone: str | None, adapter: Path | None
+) -> tuple[str, ...]:
+    """Turn --ranker, --backbone and --adapter into settings.
+
+    Args:
+        ranker: whose --adapter it is: of `attention` it is a matcher, of others a backbone's.
+        backbone: or None.
+        adapter: folder of what was trained, or None.
+
+    Returns:
+        Overrides; what was not given changes nothing.
+    """
+    if ranker == "attention" and adapter is not None:
+        matcher = f"ranker.model={json.dumps(str(adapter))}"
+        return (matcher, *backbone_overrides(backbone))
+    return backbone_overrides(backbone, adapter)
+
+
 # Any: JSON values.
 def print_json(record: dict[str, Any]) -> None:
     """Print one JSON object."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from visuallens.cli.options import Point, backbone_overrides, common, print_json
+from visuallens.cli.options import Point, common, print_json, ranker_overrides
 
 if TYPE_CHECKING:
     from visuallens.answer import Answer
@@ -33,11 +33,14 @@ _NAME_WIDTH = 34
     "--top", type=click.IntRange(1), default=10, show_default=True, help="How many places to print."
 )
 @click.option(
-    "--ranker", help="similarity, visuallens, random, rating or nearest. [default: similarity]"
+    "--ranker",
+    help="similarity, attention, visuallens, random, rating or nearest. [default: similarity]",
 )
 @click.option("--backbone", help="For the ranker visuallens; see: visuallens models")
 @click.option(
-    "--adapter", type=click.Path(path_type=Path), help="Folder of a trained adapter for it."
+    "--adapter",
+    type=click.Path(path_type=Path),
+    help="Folder of what was trained for the ranker visuallens or attention.",
 )
 @click.option("--anyway", is_flag=True, help="Rank even if the photos say nothing about it.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the grid image.")
@@ -69,7 +72,7 @@ def command(
 
     if backbone or adapter:
         ranker = ranker or "visuallens"
-    chosen = backbone_overrides(backbone, adapter)
+    chosen = ranker_overrides(ranker, backbone, adapter)
     with VisualLens(library, settings=load_settings(config, (*overrides, *chosen))) as lens:
         answer = lens.recommend(
             question,

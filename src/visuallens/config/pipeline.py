@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -88,6 +89,8 @@ class RankerSettings(BaseModel):
     """A registered ranker."""
     max_candidates: int = Field(default=100, ge=2)
     """Source: appendix D, at most 100 candidates. With a position given, the nearest are kept."""
+    model: Path | None = None
+    """Folder of a trained matcher, for the ranker `attention`."""
 
 
 class MatchingSettings(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -144,6 +145,57 @@ class UniMPTrainingSettings(BaseModel):
     """Of the dev split, that the score is measured on."""
 
 
+class AttentionTrainingSettings(BaseModel):
+    """The ranker `attention`, ours: a memory in closed form, and a small head on the loop.
+
+    Choice: the numbers were chosen on dev of `movielens-v` and, for those of the memory, on its
+    training users by cross-fitting (docs/training.md).
+    """
+
+    model_config = FROZEN
+
+    history: bool = True
+    """Without it the matcher sees no photo: the control that every table prints."""
+    new_candidates: bool = False
+    """Train for candidates that the memory does not know: it never knows those of the loss."""
+    image_dims: int = Field(default=128, ge=1)
+    """Principal components of photo embeddings."""
+    text_dims: int = Field(default=64, ge=1)
+    """Principal components of names, and as many of descriptions."""
+    factors: int = Field(default=64, ge=1)
+    """Of a taste."""
+    landmarks: int = Field(default=4096, ge=2)
+    """Photos that are remembered; of more, as many clusters."""
+    sharpness: float = Field(default=3.0, gt=0)
+    """s of the attention exp(s (cos - 1)) to landmarks."""
+    ridge: float = Field(default=0.3, gt=0)
+    """Of the kernel regression that gives landmarks their values."""
+    shrinkage: float = Field(default=1000.0, gt=0)
+    """Lambda of EASE, which says what goes together in the tastes of training users."""
+    user_power: float = Field(default=0.25, ge=0)
+    """A user with n photos counts n to the minus this, so that few do not speak for all."""
+    folds: int = Field(default=5, ge=2)
+    """Of the users; the head learns from memories that do not know the user."""
+    width: int = Field(default=64, ge=1)
+    heads: int = Field(default=4, ge=1)
+    layers: int = Field(default=1, ge=0)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    attended_photos: int = Field(default=64, ge=1)
+    """Photos that candidates attend to one by one, the most relevant ones; all that are retrieved
+    count in the taste."""
+    max_words: int = Field(default=32, ge=0)
+    form: Literal["sigmoid", "softmax", "listwise"] = "listwise"
+    """Of the matching loss, see `training/losses.py`."""
+    teacher: Path | None = None
+    """Run file of a slower ranker on the train split, to be distilled from."""
+    teacher_weight: float = Field(default=0.5, ge=0, le=1)
+    """Share of the teacher in the loss."""
+    examples: int = Field(default=20_000, ge=1)
+    """Of the train split at most, drawn with the seed; all that they need is held in memory."""
+    dev_examples: int = Field(default=1000, ge=1)
+    """Of the dev split at most, that the score is measured on."""
+
+
 class TrainingSettings(BaseModel):
     """All stages of §5."""
 
@@ -155,3 +207,4 @@ class TrainingSettings(BaseModel):
     aspects: AspectTrainingSettings = AspectTrainingSettings()
     joint: JointTrainingSettings = JointTrainingSettings()
     unimp: UniMPTrainingSettings = UniMPTrainingSettings()
+    attention: AttentionTrainingSettings = AttentionTrainingSettings()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from visuallens.types import (
     Ranking,
     RankingRequest,
 )
+
+if TYPE_CHECKING:
+    from visuallens.models.attention import AttentionMatcher
 
 
 class ImageEmbedder(Protocol):
@@ -46,6 +49,7 @@ class RankerResources:
         backbone: opens the backbone; heavy the first time, None where there is none.
         draw: adds the grid image to a profile.
         matching: how the backbone is asked.
+        matcher: opens the trained matcher of the ranker `attention`, or None.
     """
 
     profile: ProfileSource
@@ -55,6 +59,7 @@ class RankerResources:
     backbone: Callable[[], Backbone] | None = None
     draw: Callable[[Profile], Profile] | None = None
     matching: MatchingSettings = field(default_factory=MatchingSettings)
+    matcher: Callable[[], AttentionMatcher] | None = None
 
 
 class Ranker(Protocol):

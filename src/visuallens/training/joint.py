@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from visuallens.benchmark.metrics import first_relevant_rank, rank_metrics
 from visuallens.config import Settings
 from visuallens.errors import TrainingError
 from visuallens.models.backbones.adapters import save_adapter
@@ -32,7 +33,6 @@ from visuallens.rankers.visuallens import VisualLensRanker
 from visuallens.training.answers import answer_losses, with_answer
 from visuallens.training.base import Losses
 from visuallens.training.losses import joint_loss, match_loss
-from visuallens.training.metrics import first_relevant_rank, rank_metrics
 from visuallens.training.requests import MatchingQuestion, RefinedWords, TrainingRequests
 from visuallens.types import Example
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from visuallens import registry
+from visuallens.benchmark.metrics import first_relevant_rank, rank_metrics
 from visuallens.config import Settings
 from visuallens.errors import TrainingError
 from visuallens.models.backbones.adapters import Lora
@@ -23,7 +24,6 @@ from visuallens.models.unimp_folder import save_unimp
 from visuallens.profiles import BenchmarkProfiles
 from visuallens.rankers.unimp import UniMPRanker, words_alone
 from visuallens.training.base import Losses
-from visuallens.training.metrics import first_relevant_rank, rank_metrics
 from visuallens.training.requests import TrainingRequest, TrainingRequests
 from visuallens.types import Example, FloatArray
 

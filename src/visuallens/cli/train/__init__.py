@@ -10,6 +10,7 @@ COMMANDS = {
     "captions": ("visuallens.cli.train.captions", "Stage 1: multi-image captions (§5.1)."),
     "aspects": ("visuallens.cli.train.aspects", "Stage 2: refine aspect words (§5.2)."),
     "joint": ("visuallens.cli.train.joint", "Stage 3: aspect words and matching (§5.3)."),
+    "attention": ("visuallens.cli.train.attention", "The ranker for low latency."),
     "unimp": ("visuallens.cli.train.unimp", "The baseline UniMP (§6.3)."),
 }
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from visuallens.errors import TrainingError
-from visuallens.training.metrics import first_relevant_rank, rank_metrics
+from visuallens.benchmark.metrics import first_relevant_rank, rank_metrics
+from visuallens.errors import EvaluationError
 from visuallens.types import Candidate, RankedCandidate, Ranking
 
 RANKING = Ranking(
@@ -16,7 +16,7 @@ def test_the_first_relevant_candidate_counts() -> None:
 
 
 def test_a_ranking_without_ground_truth_is_refused() -> None:
-    with pytest.raises(TrainingError, match="r: none of its candidates"):
+    with pytest.raises(EvaluationError, match="r: none of its candidates"):
         first_relevant_rank(RANKING, {"c9"})
 
 

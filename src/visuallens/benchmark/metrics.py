@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from visuallens.errors import TrainingError
+from visuallens.errors import EvaluationError
 from visuallens.types import Ranking
 
 HITS = (1, 3, 10)
@@ -21,12 +21,12 @@ def first_relevant_rank(ranking: Ranking, ground_truth: Collection[str]) -> int:
         From 1.
 
     Raises:
-        TrainingError: none of the candidates is relevant.
+        EvaluationError: none of the candidates is relevant.
     """
     for ranked in ranking.candidates:
         if ranked.candidate.id in ground_truth:
             return ranked.rank
-    raise TrainingError(
+    raise EvaluationError(
         f"{ranking.request_id}: none of its candidates is ground truth",
         "Build the benchmark again, or audit it: visuallens benchmark audit",
     )

@@ -1,0 +1,211 @@
+"""`visuallens rank BENCHMARK`: ask a ranker every question of a split, and write a run file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from visuallens.benchmark.schema import SPLITS
+from visuallens.cli.options import common, print_json, ranker_overrides
+
+if TYPE_CHECKING:
+    from visuallens.benchmark.folder import Benchmark
+    from visuallens.config import Settings
+    from visuallens.evaluation.runs import Watched
+    from visuallens.rankers.base import Ranker
+
+_LOOKED_AT = 50
+"""Questions in which a photo must be indexed before a long run begins."""
+
+
+@click.command()
+@click.argument("benchmark", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run file.")
+@click.option("--ranker", help="A registered ranker. [default: the settings' ranker]")
+@click.option(
+    "--control",
+    metavar="NAME",
+    help="Instead of a ranker: random, rating, nearest, popularity, item-knn or ease. They look at "
+    "no pixels and need no library.",
+)
+@click.option("--backbone", help="For rankers that ask one; see: visuallens models")
+@click.option("--adapter", type=click.Path(path_type=Path), help="Trained adapter of the backbone.")
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
+@click.option(
+    "--examples", type=click.IntRange(1), help="Ask so many, drawn with the seed. [default: all]"
+)
+@click.option(
+    "--shuffled-history", is_flag=True, help="Ask everybody with the photos of another user."
+)
+@click.option(
+    "--ease-ridge",
+    type=click.FloatRange(0, min_open=True),
+    default=1000.0,
+    show_default=True,
+    help="Lambda of the control ease.",
+)
+@common
+def command(
+    benchmark: Path,
+    out: Path,
+    ranker: str | None,
+    control: str | None,
+    backbone: str | None,
+    adapter: Path | None,
+    split: str,
+    examples: int | None,
+    shuffled_history: bool,
+    ease_ridge: float,
+    library: Path | None,
+    user: str,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Rank the candidates of every question of BENCHMARK, and go on where a run was stopped.
+
+    A ranker needs the benchmark's photos to be indexed before:
+    visuallens index FOLDER --library LIBRARY --user USER
+    """
+    from visuallens.benchmark.folder import Benchmark
+    from visuallens.config import load_settings
+    from visuallens.evaluation.runs import Asked, write_run
+
+    if control is not None and (ranker or backbone or adapter):
+        raise click.UsageError("--control goes without --ranker, --backbone and --adapter.")
+    settings = load_settings(config, (*overrides, *ranker_overrides(ranker, backbone, adapter)))
+    opened = Benchmark(benchmark)
+    if control is not None:
+        chosen, made_with = open_control(control, opened, ease_ridge)
+        asked = Asked(split, settings, examples, shuffled_history, made_with)
+        manifest = write_run(chosen, opened, out, asked)
+    else:
+        name = ranker or settings.ranker.name
+        with open_ranker(name, opened, split, settings, (library, user)) as (made, watched, using):
+            asked = Asked(split, settings, examples, shuffled_history, using)
+            manifest = write_run(made, opened, out, asked, watched)
+    if as_json:
+        print_json({"run": str(out), **manifest})
+    else:
+        click.echo(as_text(out, manifest))
+
+
+# Any, here and below: JSON.
+def open_control(
+    name: str, benchmark: Benchmark, ease_ridge: float
+) -> tuple[Ranker, dict[str, Any]]:
+    """Make a control, and say what it is made with."""
+    from visuallens import registry
+    from visuallens.evaluation.controls import ControlSettings
+
+    settings = ControlSettings(ease_ridge=ease_ridge)
+    control: Ranker = registry.load("controls", name)(benchmark, settings)
+    return control, {"control": name, **(asdict(settings) if name == "ease" else {})}
+
+
+@contextmanager
+def open_ranker(
+    name: str,
+    benchmark: Benchmark,
+    split: str,
+    settings: Settings,
+    whose: tuple[Path | None, str],
+) -> Iterator[tuple[Ranker, Watched, dict[str, Any]]]:
+    """Open a ranker over the library in which the benchmark's photos are indexed.
+
+    Args:
+        name: a registered ranker.
+        benchmark: that asks.
+        split: whose photos must be indexed.
+        settings: the whole tree.
+        whose: the library, and the user as which the photos are indexed.
+
+    Yields:
+        The ranker, what is watched while it answers, and what it is made with.
+    """
+    from visuallens import registry
+    from visuallens.api import VisualLens
+    from visuallens.augment.store import Library
+    from visuallens.evaluation.runs import Watched
+    from visuallens.profiles import BenchmarkProfiles
+    from visuallens.users import open_user
+
+    library, user = whose
+    lens = VisualLens(library, settings=settings)
+    with Library.open(lens.path) as store:
+        indexed = open_user(store, user, lens.model, settings)
+        profiles = BenchmarkProfiles(benchmark, indexed, lens.model, settings)
+        _refuse_unindexed(profiles, split)
+        opened: list[Any] = []  # Any: the backbone, once a ranker has asked for it
+
+        def backbone() -> Any:  # noqa: ANN401 - as above
+            if not opened:
+                opened.append(lens.backbone)
+            return opened[0]
+
+        def account() -> Mapping[str, float] | None:
+            usage = getattr(opened[0], "usage", None) if opened else None
+            return None if usage is None else asdict(usage)
+
+        def missing_photos(history: Any) -> int:  # noqa: ANN401 - a VisualHistory
+            return len(history) - profiles.count_indexed(history)
+
+        ranker: Ranker = registry.load("rankers", name)(
+            profiles.resources(backbone, lens.draw, lens.matcher)
+        )
+        using = {
+            "encoder": lens.model.id,
+            "backbone": settings.backbone.name,
+            **_adapter(settings.backbone.adapter),
+        }
+        yield ranker, Watched(account, missing_photos), using
+
+
+def _adapter(folder: Path | None) -> dict[str, Any]:
+    """Name an adapter, and tell it from another one that lies there later."""
+    from visuallens.benchmark.writing import checksum, file_checksum
+
+    if folder is None:
+        return {"adapter": None}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sums = {path.relative_to(folder).as_posix(): file_checksum(path) for path in files}
+    return {"adapter": str(folder), "adapter_sha256": checksum(sums)}
+
+
+def _refuse_unindexed(profiles: Any, split: str) -> None:  # noqa: ANN401 - BenchmarkProfiles
+    """Refuse a library without the benchmark's photos."""
+    from itertools import islice
+
+    from visuallens.errors import EvaluationError
+
+    first = list(islice(profiles.benchmark.requests(split), _LOOKED_AT))
+    if first and not any(profiles.count_indexed(one.history) for one in first):
+        folder = profiles.benchmark.photos_folder
+        raise EvaluationError(
+            f"no photo of {profiles.benchmark.name} is indexed in this library for this user",
+            f"Index them first: visuallens index {folder} --library LIBRARY --user USER",
+        )
+
+
+def as_text(out: Path, manifest: Mapping[str, Any]) -> str:
+    """Write what a run did for reading."""
+    latency = manifest["latency_ms"]
+    strangers = ", each with another user's history" if manifest["shuffled_history"] else ""
+    lines = [
+        f"{manifest['ranker']} answered {manifest['examples']:,} questions of the "
+        f"{manifest['split']} split of {manifest['benchmark']}{strangers}.",
+        f"A question took {latency['median']:,.1f} ms (median), {latency['p95']:,.1f} ms (95%).",
+    ]
+    if manifest["counts"]:
+        counted = ", ".join(f"{name} {count:,}" for name, count in manifest["counts"].items())
+        lines.append(f"Counted: {counted}.")
+    if manifest["account"]:
+        used = ", ".join(f"{name} {value:,}" for name, value in manifest["account"].items())
+        lines.append(f"The backbone's account: {used}.")
+    lines.append(f"Written to {out}. Score it with: visuallens evaluate BENCHMARK {out}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Runs, metrics, controls and statistics: §6.2 and §7 of the paper."""
