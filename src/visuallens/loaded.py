@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from visuallens.models.base import Backbone, PhotoModel, PhotoReader
 
 if TYPE_CHECKING:
     from visuallens.models.attention import AttentionMatcher
+
+logger = logging.getLogger(__name__)
 
 
 class LoadedModels:
@@ -54,7 +57,17 @@ class LoadedModels:
         def opened() -> AttentionMatcher:
             from visuallens.models.attention_folder import load_matcher
 
-            return load_matcher(folder, self.model.id)
+            found = load_matcher(folder, self.model.id)
+            here = self._settings.retrieval.model_dump(mode="json")
+            if found.retrieval and found.retrieval != here:
+                logger.warning(
+                    "The matcher was trained with other photos of a user than it is given here "
+                    "(%s, not %s). Rank with --config %s",
+                    found.retrieval,
+                    here,
+                    folder.parent / "settings.json",
+                )
+            return found
 
         return opened
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +17,12 @@ from visuallens.models.attention import (
     EVIDENCE,
     Attended,
     AttentionHead,
-    LastRows,
     MatcherShape,
     Memory,
     Recalled,
 )
 from visuallens.models.attention_folder import load_matcher, save_matcher
+from visuallens.models.last_rows import LastRows
 
 SHAPE = MatcherShape(6, 5, image_dims=3, text_dims=2, factors=4, width=8, heads=2)
 
@@ -219,9 +219,12 @@ def test_a_damaged_folder_is_refused(
         ({"encoder": "other@2"}, "trained with the encoder other@2"),
         ({"landmarks": 6}, "of other sizes"),
         ({"landmarks": "many"}, "cannot be used"),
+        ({"landmarks": -1}, "cannot be used"),
+        ({"landmarks": 10**12}, "cannot be used"),
         ({"shape": {"photo_dim": 6}}, "cannot be used"),
+        ({"shape": {**asdict(SHAPE), "heads": 0}}, "cannot be used"),
     ],
-    ids=["version", "encoder", "landmarks", "no number", "shape"],
+    ids=["version", "encoder", "landmarks", "no number", "negative", "huge", "shape", "heads"],
 )
 def test_what_does_not_fit_is_refused(
     tmp_path: Path, change: dict[str, object], problem: str

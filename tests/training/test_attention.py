@@ -104,13 +104,37 @@ def test_new_candidates_are_unknown_to_the_memory_of_their_loss(tiny: Path, libr
     generator = np.random.default_rng(0)
     for asked in task._train:
         fold = found.fold(asked, generator)
-        assert fold[1] is not None
         seen = found.batch([asked], [fold])
         counted = seen.mask[0].numpy()
         assert counted[asked.relevant[: len(counted)]].any()
-        halves = found._half_of[asked.candidates]
-        assert (counted == (halves == fold[1])).all()
+        held_out = np.flatnonzero(found._half_of == fold[1]).tolist()
+        assert set(asked.candidates[counted].tolist()) <= set(held_out)
+        others = [user for user, own in found._fold_of.items() if own != fold[0]]
+        memory = found._maker.make(others, held_out)
+        torch.testing.assert_close(found._folds[fold].photos, memory.recall_photos(found._images))
+        for candidate in held_out:
+            for row in found._maker._tastes.shown[candidate]:
+                key = found._images[int(row)]
+                assert not torch.isclose(memory.image_keys, key).all(dim=1).any()
     assert task.losses([0, 1], seed=0).each.isfinite().all()
+
+
+def test_the_ranker_scores_as_the_head_does_in_training(tiny: Path, library: Path) -> None:
+    task, profiles, _ = task_of(tiny, library, "training.attention.attended_photos=3")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in task._head.parameters():  # trained weights, so that every input counts
+            weight.copy_(torch.randn(weight.shape, generator=generator) / 3)
+    task._head.eval()
+    ranker = AttentionRanker(profiles.resources(matcher=lambda: task.matcher))
+    for asked, example in zip(task._dev, task._dev_examples, strict=True):
+        with torch.no_grad():
+            scores = task._head(task._recollections.batch([asked], [None]))[0].tolist()
+        ids = [candidate.id for candidate in example.request.candidates]
+        ranking = ranker.rank(example.request)
+        found = {one.candidate.id: one.score for one in ranking.candidates}
+        assert found == pytest.approx(dict(zip(ids, scores, strict=True)), abs=1e-4)
+        assert len({round(score, 3) for score in scores}) > len(scores) / 2
 
 
 def test_without_history_no_photo_is_read(tiny: Path, library: Path) -> None:

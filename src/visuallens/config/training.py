@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from visuallens.config.frozen import FROZEN
 
@@ -194,6 +194,12 @@ class AttentionTrainingSettings(BaseModel):
     """Of the train split at most, drawn with the seed; all that they need is held in memory."""
     dev_examples: int = Field(default=1000, ge=1)
     """Of the dev split at most, that the score is measured on."""
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} cannot be shared by {self.heads} heads")
+        return self
 
 
 class TrainingSettings(BaseModel):

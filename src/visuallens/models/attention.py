@@ -9,8 +9,7 @@ Choice: all of it is ours; the paper's matcher is a language model. This one is 
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -18,12 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from visuallens.models.last_rows import LastRows
+
 NUMBERS = 3
 """Of a candidate: rating, whether it has one, number of ratings."""
 
 EVIDENCE = 6 + NUMBERS
-"""What is known of a candidate before anything is learned: how the photos' tastes fit it, how
-popular and how familiar it looks, each by its images and by its words, and its numbers."""
+"""Of a candidate from the start: fit, popularity, familiarity, each by image and text; numbers."""
 
 _LEAST_DEVIATION = 1e-6
 
@@ -113,11 +113,8 @@ class Attended:
 
     def to(self, device: torch.device) -> Self:
         """Move everything to a device."""
-        moved = {
-            one.name: getattr(self, one.name).to(device)
-            for one in fields(self)
-            if one.name != "recalled"
-        }
+        others = (one.name for one in fields(self) if one.name != "recalled")
+        moved = {name: getattr(self, name).to(device) for name in others}
         parts = (self.recalled.by_image, self.recalled.by_text, self.recalled.familiarity)
         return replace(self, recalled=Recalled(*(part.to(device) for part in parts)), **moved)
 
@@ -194,7 +191,9 @@ class Memory(nn.Module):
     def standardise(self, ratings: Tensor, counts: Tensor) -> Tensor:
         """Make (..., 3) numbers of ratings and numbers of ratings; NaN where there is none."""
         raw = torch.stack([ratings, counts.log1p()], dim=-1)
-        scaled = ((raw - self.number_means) / self.number_scales).nan_to_num(0.0)
+        scaled = ((raw - self.number_means) / self.number_scales).nan_to_num(
+            0.0, posinf=0.0, neginf=0.0
+        )
         known = (~ratings.isnan()).float()
         return torch.stack([scaled[..., 0], known, scaled[..., 1]], dim=-1)
 
@@ -266,8 +265,8 @@ class AttentionHead(nn.Module):
             evidence = self.evidence(seen)[seen.mask]
             deviation = evidence.std(dim=0, correction=0)
             self.evidence_mean.copy_(evidence.mean(dim=0))
-            varies = deviation > _LEAST_DEVIATION
-            self.evidence_scale.copy_(torch.where(varies, deviation, torch.ones(())))
+            deviation[deviation <= _LEAST_DEVIATION] = 1
+            self.evidence_scale.copy_(deviation)
             factors = (seen.recalled.by_image + seen.recalled.by_text)[..., : self.shape.factors]
             parts = (seen.photos[seen.photo_mask], factors[seen.mask])
             self.factor_scales.copy_(torch.stack([_length_of(part) for part in parts]))
@@ -278,8 +277,7 @@ class AttentionHead(nn.Module):
 
     def evidence(self, seen: Attended) -> Tensor:
         """Compute (requests, candidates, EVIDENCE), unscaled."""
-        recalled, taste = seen.recalled, seen.taste.unsqueeze(1)
-        factors = self.shape.factors
+        recalled, taste, factors = seen.recalled, seen.taste.unsqueeze(1), self.shape.factors
         parts = [
             (recalled.by_image[..., :factors] * taste).sum(dim=-1),
             recalled.by_image[..., factors],
@@ -338,6 +336,7 @@ class AttentionMatcher(nn.Module):
         known_photos: rows of the last photos, by id.
         known_candidates: rows of the last candidates.
         known_words: embeddings of the last aspect words.
+        retrieval: settings of the retriever that it was trained with; empty where not known.
     """
 
     def __init__(self, memory: Memory, head: AttentionHead, encoder: str) -> None:
@@ -347,50 +346,12 @@ class AttentionMatcher(nn.Module):
         self.known_photos = LastRows(shape.factors + shape.image_dims)
         self.known_candidates = LastRows(sum(shape.side_sizes))
         self.known_words = LastRows(shape.text_dim)
+        self.retrieval: Mapping[str, object] = {}
 
     @property
     def shape(self) -> MatcherShape:
         """Sizes."""
         return self.memory.shape
-
-
-class LastRows:
-    """Remembers rows of numbers by key, the last ones.
-
-    Args:
-        width: of a row.
-        most: rows that are kept, and a call may ask for more.
-    """
-
-    def __init__(self, width: int, most: int = 50_000) -> None:
-        self._width, self._most = width, most
-        self._rows: OrderedDict[Hashable, Tensor] = OrderedDict()
-
-    def forget(self) -> None:
-        """Remember nothing any more."""
-        self._rows.clear()
-
-    def take(self, keys: Sequence[Hashable], read: Callable[[Sequence[int]], Tensor]) -> Tensor:
-        """Give the rows of keys.
-
-        Args:
-            keys: any number.
-            read: computes the rows of the keys at some places of `keys`.
-
-        Returns:
-            (keys, width).
-        """
-        if not keys:
-            return torch.zeros((0, self._width))
-        missing = {key: at for at, key in enumerate(keys) if key not in self._rows}
-        if missing:
-            self._rows.update(zip(missing, read([*missing.values()]), strict=True))
-        for key in keys:
-            self._rows.move_to_end(key)
-        found = torch.stack([self._rows[key] for key in keys])
-        while len(self._rows) > self._most:
-            self._rows.popitem(last=False)
-        return found
 
 
 class _Layer(nn.Module):
@@ -425,8 +386,8 @@ def _length_of(vectors: Tensor) -> Tensor:
     Choice: divided by it, factors are as long as the reduced texts and images beside them, which
         have unit length; larger ones drown these.
     """
-    found = vectors.pow(2).sum(dim=-1).mean().sqrt() if vectors.numel() else torch.ones(())
-    return torch.where(found > _LEAST_DEVIATION, found, torch.ones(()))
+    length = float(vectors.pow(2).sum(dim=-1).mean().sqrt()) if vectors.numel() else 1.0
+    return torch.tensor(length if length > _LEAST_DEVIATION else 1.0)
 
 
 def _reduced(embeddings: Tensor, mean: Tensor, axes: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ RECORD_FILE, WEIGHTS_FILE = "attention.json", "attention.safetensors"
 
 _NAME = "attention"
 _VERSION = 1
+_MOST_LANDMARKS = 1_000_000
 _ADVICE = "Train it again: visuallens train attention"
 
 
@@ -71,9 +72,10 @@ def load_matcher(folder: Path, encoder: str | None = None) -> AttentionMatcher:
         raise AdapterError(_NAME, folder, problem, "Choose its encoder, or train it again.")
     try:
         shape = MatcherShape(**record["shape"])
-        memory = Memory(shape, int(record["landmarks"]), int(record["described"]))
+        memory = Memory(shape, *(_count(record[name]) for name in ("landmarks", "described")))
         matcher = AttentionMatcher(memory, AttentionHead(shape), trained_with)
-    except (TypeError, ValueError, AssertionError) as error:  # of torch, where heads do not divide
+        matcher.retrieval = dict(record.get("config", {}).get("retrieval", {}))
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, AssertionError) as error:
         problem = f"its sizes in {RECORD_FILE} cannot be used ({error})"
         raise AdapterError(_NAME, folder, problem, _ADVICE) from error
     try:
@@ -83,6 +85,13 @@ def load_matcher(folder: Path, encoder: str | None = None) -> AttentionMatcher:
         problem = f"{WEIGHTS_FILE} is missing, damaged or of other sizes ({error})"
         raise AdapterError(_NAME, folder, problem, "Copy it again.") from error
     return matcher.eval()
+
+
+# Any: JSON.
+def _count(value: Any) -> int:  # noqa: ANN401
+    if not isinstance(value, int) or not 0 <= value <= _MOST_LANDMARKS:
+        raise ValueError(f"{value!r} is no number of landmarks")
+    return value
 
 
 # Any: JSON.

@@ -89,7 +89,7 @@ class AttentionRanker:
 
         shape = matcher.shape
         photos, images = matcher.known_photos.take(
-            [cell.photo.id for cell in profile.cells],
+            [(cell.photo.id, cell.photo.path) for cell in profile.cells],
             lambda rows: read_photos(matcher, profile.embeddings[rows]),
         ).split([shape.factors, shape.image_dims], dim=-1)
         sides = matcher.known_candidates.take(

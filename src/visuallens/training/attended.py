@@ -89,12 +89,14 @@ class AttendedReader:
         tables: filled by `read`.
         chosen: user → photos of their histories and of their ground truth, of examples that were
             read with `as_chosen`.
+        pictured: candidate id → photos of these histories that show it, as the benchmark says.
     """
 
     def __init__(self, profiles: BenchmarkProfiles, settings: AttentionTrainingSettings) -> None:
         self._profiles, self._settings = profiles, settings
         self.tables = AttendedTables()
         self.chosen: dict[str, set[int]] = {}
+        self.pictured: dict[str, set[int]] = {}
 
     def read(
         self, split: str, rows: Sequence[int], *, as_chosen: bool = False
@@ -160,7 +162,12 @@ class AttendedReader:
     def _note_choice(self, example: Example) -> None:
         request = example.request
         mine = self.chosen.setdefault(request.history.user_id, set())
-        mine.update(self._number([photo.path for photo in request.history.photos]).tolist())
+        for photo in request.history.photos:
+            rows = self._number([photo.path]).tolist()
+            mine.update(rows)
+            shows = self._profiles.benchmark.shown_in(photo.id)
+            if shows is not None:
+                self.pictured.setdefault(shows, set()).update(rows)
         for candidate in request.candidates:
             if candidate.id in example.ground_truth:
                 mine.update(self._number(candidate.photos).tolist())
@@ -220,5 +227,7 @@ def teacher_scores(
                 "Rank the train split of the same benchmark with it, whole.",
             )
         row = np.array([scores[candidate_id] for candidate_id in ids], np.float32)
+        known = row[np.isfinite(row)]
+        row = np.clip(row, known.min(initial=0), known.max(initial=0))  # some rule out by infinity
         found.append((row - row.mean()) / max(float(row.std()), 1e-6))
     return found

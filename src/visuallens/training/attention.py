@@ -99,10 +99,14 @@ class AttentionTask:
         return len(self._train)
 
     @property
-    def trained_on(self) -> Mapping[str, str]:
-        """Name and checksum of the benchmark."""
-        about = self._benchmark.about
-        return {"benchmark": str(about["name"]), "checksum": str(about["checksum"])}
+    def trained_on(self) -> dict[str, str]:
+        """Name and checksum of the benchmark, and what of it the memory knows."""
+        about, memory = self._benchmark.about, self._recollections.memory
+        return {
+            "benchmark": str(about["name"]),
+            "checksum": str(about["checksum"]),
+            "landmarks": f"{memory.landmarks}, {memory.described} with texts",
+        }
 
     @property
     def parameters(self) -> int:
@@ -185,13 +189,16 @@ class AttentionTask:
             so they only have to learn what attention adds to it.
         """
         generator = np.random.default_rng((self._settings.seed, 7))
+        count = min(len(self._train), _READ_AT_ONCE)
+        drawn = generator.choice(len(self._train), count, replace=False)
+        some = [self._train[int(at)] for at in drawn]
+        folds = [self._recollections.fold(one, generator) for one in some]
+        self._head.fit_scales(self._recollections.batch(some, folds))
         parts = []
         for start in range(0, len(self._train), _READ_AT_ONCE):
             asked = self._train[start : start + _READ_AT_ONCE]
             folds = [self._recollections.fold(one, generator) for one in asked]
             seen = self._recollections.batch(asked, folds)
-            if start == 0:
-                self._head.fit_scales(seen)
             parts.append((self._head.scaled_evidence(seen).detach(), seen.mask))
         width = max(mask.shape[1] for _, mask in parts)
         evidence, mask = (_stacked(some, width) for some in zip(*parts, strict=True))
@@ -211,7 +218,7 @@ def _best_weights(evidence: Tensor, relevant: Tensor, mask: Tensor, form: MatchF
         each = match_loss(evidence @ weights, relevant, mask, form)
         total = each.mean() + _FIT_RIDGE * weights.square().sum()
         total.backward()
-        return float(total)
+        return float(total.detach())
 
     optimiser.step(loss)
     return weights.detach()

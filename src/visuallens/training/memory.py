@@ -37,7 +37,8 @@ class Tastes:
     Attributes:
         images: (photos, image_dims) float32, reduced, unit length: all photos that are known.
         texts: (candidates, 2 * text_dims) float32, reduced.
-        shown: of each candidate, the rows of its photos.
+        shown: of each candidate, the rows of photos that show it: its own, and those of histories
+            that the benchmark says are of it.
         chosen: user → rows of photos in their histories and of the candidates that they chose.
     """
 
@@ -54,6 +55,19 @@ class Reductions:
     buffers: dict[str, torch.Tensor]
 
 
+@dataclass(frozen=True, slots=True)
+class _Landmarks:
+    """What some users chose, as the memory of them sees it.
+
+    Attributes:
+        keys: (landmarks, image_dims) float32, unit length.
+        of_photo: row of a photo → its landmark.
+    """
+
+    keys: torch.Tensor
+    of_photo: dict[int, int]
+
+
 class MemoryMaker:
     """Makes memories of some users, all with comparable factors.
 
@@ -63,6 +77,9 @@ class MemoryMaker:
         shape: sizes.
         settings: of the closed form.
         seed: of clusters and factors.
+
+    Attributes:
+        whole: the memory of all users.
 
     Raises:
         TrainingError: fewer than two photos were chosen by training users.
@@ -78,37 +95,49 @@ class MemoryMaker:
     ) -> None:
         self._tastes, self._reductions = tastes, reductions
         self._shape, self._settings, self._seed = shape, settings, seed
-        chosen = sorted(frozenset().union(*tastes.chosen.values()))
-        if len(chosen) < 2:
+        if len(frozenset().union(*tastes.chosen.values())) < 2:
             raise TrainingError(
                 "training users chose fewer than two photos that are indexed",
                 "Index the benchmark's photos, and check the train split.",
             )
-        self._keys, self._landmark_of = self._landmarks(np.array(chosen, np.int64))
-        self._full: torch.Tensor | None = None
+        self.whole = self._make([*tastes.chosen.values()], frozenset(), None)
 
-    def make(self, users: Collection[str] | None = None, without: Collection[int] = ()) -> Memory:
-        """Make the memory of some users.
+    def make(self, users: Collection[str], without: Collection[int] = ()) -> Memory:
+        """Make the memory of some users, which nothing of the others has touched.
 
         Args:
-            users: that it knows; None: all.
-            without: candidates that it does not know, by row: none of their photos is a landmark.
+            users: that it knows.
+            without: candidates that it does not know, by row: nobody has chosen their photos.
 
         Returns:
             The memory.
 
+        Raises:
+            TrainingError: these users chose fewer than two photos.
+
         Choice: factors of a memory of some users are turned, by the best rotation, towards those of
             all users, so that one head can read either.
         """
-        known = [
-            rows for user, rows in self._tastes.chosen.items() if users is None or user in users
-        ]
-        kept = self._kept(known, without)
-        factors, popularity = self._factors(known, kept)
-        return self._memory(kept, factors, popularity)
+        hidden = {int(row) for candidate in without for row in self._tastes.shown[candidate]}
+        own = [rows - hidden for user, rows in self._tastes.chosen.items() if user in users]
+        if len(frozenset().union(*own)) < 2:
+            raise TrainingError(
+                "a fold of the training users knows fewer than two photos",
+                "Build the benchmark with more users, or change training.attention.folds.",
+            )
+        return self._make(own, frozenset(without), self.whole)
 
-    def _landmarks(self, chosen: Rows) -> tuple[torch.Tensor, dict[int, int]]:
-        """Give the keys of landmarks, and the landmark of each chosen photo.
+    def _make(
+        self, chosen: Sequence[frozenset[int]], without: frozenset[int], target: Memory | None
+    ) -> Memory:
+        landmarks = self._landmarks(np.array(sorted(frozenset().union(*chosen)), np.int64))
+        factors, popularity = self._factors(chosen, landmarks)
+        if target is not None:
+            factors = self._turned(factors, landmarks, target)
+        return self._memory(landmarks, factors, popularity, without)
+
+    def _landmarks(self, chosen: Rows) -> _Landmarks:
+        """Make landmarks of the photos that users chose.
 
         Choice: every photo is one, while there are few enough; of more, clusters by k-means on the
             sphere, since a photo that only one user has says nothing of others.
@@ -117,7 +146,7 @@ class MemoryMaker:
 
         images = self._tastes.images[torch.from_numpy(chosen)]
         if len(chosen) <= self._settings.landmarks:
-            return images, {int(row): at for at, row in enumerate(chosen)}
+            return _Landmarks(images, {int(row): at for at, row in enumerate(chosen)})
         generator = torch.Generator().manual_seed(self._seed)
         start = torch.randperm(len(images), generator=generator)[: self._settings.landmarks]
         centres = images[start]
@@ -126,49 +155,29 @@ class MemoryMaker:
             sums = torch.zeros_like(centres).index_add_(0, nearest, images)
             filled = sums.norm(dim=-1, keepdim=True) > 0
             centres = torch.where(filled, torch.nn.functional.normalize(sums, dim=-1), centres)
-        nearest = _nearest(images, centres)
-        return centres, dict(zip(chosen.tolist(), nearest.tolist(), strict=True))
-
-    def _kept(self, known: Sequence[frozenset[int]], without: Collection[int]) -> Rows:
-        """List the landmarks that the users chose and that belong to no candidate left out."""
-        of_photo = self._landmark_of
-        found = {of_photo[row] for rows in known for row in rows}
-        hidden = {
-            of_photo[int(row)]
-            for candidate in without
-            for row in self._tastes.shown[candidate]
-            if int(row) in of_photo
-        }
-        kept = np.array(sorted(found - hidden), np.int64)
-        if len(kept) < 2:
-            raise TrainingError(
-                "a fold of the training users knows fewer than two photos",
-                "Build the benchmark with more users, or lower training.attention.folds.",
-            )
-        return kept
+        used, nearest = _nearest(images, centres).unique(return_inverse=True)
+        return _Landmarks(centres[used], dict(zip(chosen.tolist(), nearest.tolist(), strict=True)))
 
     def _factors(
-        self, known: Sequence[frozenset[int]], kept: Rows
+        self, chosen: Sequence[frozenset[int]], landmarks: _Landmarks
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Factorise what goes together.
 
         Args:
-            known: rows of the photos that users chose, user by user.
-            kept: landmarks that are known.
+            chosen: rows of the photos that users chose, user by user.
+            landmarks: of these photos.
 
         Returns:
-            (kept, 2 * factors), those of photos beside those of candidates; and (kept,) popularity.
+            (landmarks, 2 * factors), those of photos beside those of candidates; and (landmarks,)
+            popularity.
 
         Source: Steck 2019, Equation 8, EASE: B = I - P diag(1 / P), P = (X'X + lambda I)^-1.
         """
         import torch
 
-        at = np.full(len(self._keys), -1, np.int64)
-        at[kept] = np.arange(len(kept))
-        chose = torch.zeros((len(known), len(kept)), dtype=torch.float64)
-        for user, rows in enumerate(known):
-            mine = at[[self._landmark_of[row] for row in rows]]
-            chose[user, torch.from_numpy(mine[mine >= 0])] = 1
+        chose = torch.zeros((len(chosen), len(landmarks.keys)), dtype=torch.float64)
+        for user, rows in enumerate(chosen):
+            chose[user, [landmarks.of_photo[row] for row in rows]] = 1
         counts = chose.sum(dim=1, keepdim=True)
         weights = (counts / counts.mean()).clamp(min=1e-9) ** -self._settings.user_power
         weighted = chose * weights
@@ -177,9 +186,8 @@ class MemoryMaker:
         inverse = torch.linalg.inv(gram)
         goes_with = -inverse / inverse.diagonal()
         goes_with.fill_diagonal_(0)
-        factors = self._turned(self._split(goes_with.float()), kept)
         popularity = chose.sum(dim=0).log1p()
-        return factors, (popularity - popularity.mean()).float()
+        return self._split(goes_with.float()), (popularity - popularity.mean()).float()
 
     def _split(self, goes_with: torch.Tensor) -> torch.Tensor:
         """Split a matrix into the factors of its rows and of its columns, side by side."""
@@ -190,34 +198,38 @@ class MemoryMaker:
             torch.manual_seed(self._seed)
             most = min(wanted + _OVERSAMPLED, len(goes_with))
             left, sizes, right = torch.svd_lowrank(goes_with, most, niter=_ITERATIONS)
+        signs = _signs(left)
         both = torch.zeros((len(goes_with), 2, wanted))
         count = min(wanted, len(sizes))
-        both[:, 0, :count] = (left * sizes.sqrt())[:, :count]
-        both[:, 1, :count] = (right * sizes.sqrt())[:, :count]
+        both[:, 0, :count] = (left * signs * sizes.sqrt())[:, :count]
+        both[:, 1, :count] = (right * signs * sizes.sqrt())[:, :count]
         return both.flatten(1)
 
-    def _turned(self, factors: torch.Tensor, kept: Rows) -> torch.Tensor:
-        """Turn factors towards those of all users (orthogonal Procrustes)."""
+    def _turned(self, factors: torch.Tensor, landmarks: _Landmarks, target: Memory) -> torch.Tensor:
+        """Turn factors towards what another memory recalls (orthogonal Procrustes)."""
         import torch
 
         wanted = self._shape.factors
-        if self._full is None:
-            self._full = torch.zeros((len(self._keys), 2 * wanted))
-            self._full[torch.from_numpy(kept)] = factors
-            return factors
-        mine = factors.reshape(-1, wanted)
-        others = self._full[torch.from_numpy(kept)].reshape(-1, wanted)
+        texts = torch.zeros((len(landmarks.keys), 2 * self._shape.text_dims))
+        of_candidates = target.recall_candidates(landmarks.keys, texts).by_image[:, :wanted]
+        others = torch.cat([target.recall_photos(landmarks.keys), of_candidates])
+        mine = torch.cat([factors[:, :wanted], factors[:, wanted:]])
         left, _, right = torch.linalg.svd(mine.T @ others)
-        turned: torch.Tensor = mine @ (left @ right)
-        return turned.reshape(len(factors), 2 * wanted)
+        rotation = left @ right
+        return torch.cat([factors[:, :wanted] @ rotation, factors[:, wanted:] @ rotation], dim=1)
 
-    def _memory(self, kept: Rows, factors: torch.Tensor, popularity: torch.Tensor) -> Memory:
+    def _memory(
+        self,
+        landmarks: _Landmarks,
+        factors: torch.Tensor,
+        popularity: torch.Tensor,
+        without: frozenset[int],
+    ) -> Memory:
         """Solve for the values of landmarks, and of their texts."""
         import torch
 
-        wanted = self._shape.factors
-        keys = self._keys[torch.from_numpy(kept)]
-        texts, described = self._texts(kept)
+        wanted, keys = self._shape.factors, landmarks.keys
+        texts, described = self._texts(landmarks, without)
         of_candidates = torch.cat([factors[:, wanted:], popularity[:, None]], dim=1)
         memory = Memory(self._shape, len(keys), len(texts))
         values = self._solve(keys, torch.cat([factors[:, :wanted], of_candidates], dim=1))
@@ -232,20 +244,21 @@ class MemoryMaker:
         memory.load_state_dict(found)
         return memory.requires_grad_(requires_grad=False)
 
-    def _texts(self, kept: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+    def _texts(
+        self, landmarks: _Landmarks, without: frozenset[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Give the mean texts of the candidates that show a landmark, and which landmarks have."""
         import torch
 
-        at = np.full(len(self._keys), -1, np.int64)
-        at[kept] = np.arange(len(kept))
         pairs = {
-            (int(at[self._landmark_of[int(row)]]), candidate)
+            (landmarks.of_photo[int(row)], candidate)
             for candidate, rows in enumerate(self._tastes.shown)
+            if candidate not in without
             for row in rows
-            if int(row) in self._landmark_of and at[self._landmark_of[int(row)]] >= 0
+            if int(row) in landmarks.of_photo
         }
         own = torch.tensor(sorted(pairs), dtype=torch.int64).reshape(-1, 2)
-        sums = torch.zeros((len(kept), self._tastes.texts.shape[1]))
+        sums = torch.zeros((len(landmarks.keys), self._tastes.texts.shape[1]))
         sums.index_add_(0, own[:, 0], self._tastes.texts[own[:, 1]])
         described = own[:, 0].unique()
         return torch.nn.functional.normalize(sums[described], dim=-1), described
@@ -281,10 +294,14 @@ def principal_axes(vectors: torch.Tensor, count: int) -> tuple[torch.Tensor, tor
     centred = wide - mean
     _, found = torch.linalg.eigh(centred.T @ centred)
     best = found.flip(1)[:, :count]
-    largest = best.gather(0, best.abs().argmax(dim=0, keepdim=True))
     axes = torch.zeros((vectors.shape[1], count), dtype=torch.float64)
-    axes[:, : best.shape[1]] = best * largest.sign()
+    axes[:, : best.shape[1]] = best * _signs(best)
     return mean.float(), axes.float()
+
+
+def _signs(columns: torch.Tensor) -> torch.Tensor:
+    """Give the signs that make the largest entry of each column positive."""
+    return columns.gather(0, columns.abs().argmax(dim=0, keepdim=True)).sign()
 
 
 def _nearest(images: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:

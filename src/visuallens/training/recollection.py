@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 HALVES = 2
 """Candidates are dealt into so many parts, where the head shall learn about unknown ones."""
+
+_RECALLED_AT_ONCE = 8192
 
 Fold = tuple[int, int | None]
 """Which users a memory does not know, and which candidates: None, it knows all."""
@@ -69,8 +72,6 @@ class Recollections:
         settings: AttentionTrainingSettings,
         seed: int,
     ) -> None:
-        import torch
-
         _refuse_unindexed(reader, profiles)
         self._settings, self._seed = settings, seed
         tables = reader.tables
@@ -97,11 +98,17 @@ class Recollections:
         self._texts = reducing.reduce_texts(names, descriptions, described)
         self._numbers = reducing.standardise(*numbers_of(self.candidates))
         self._candidate_images = self._mean_images(shown)
-        known_shown = [rows if at < train_candidates else rows[:0] for at, rows in enumerate(shown)]
+        nobody: set[int] = set()
+        known_shown = [
+            np.array(sorted({*rows.tolist(), *reader.pictured.get(one.id, nobody)}), np.int64)
+            if at < train_candidates
+            else rows[:0]
+            for at, (one, rows) in enumerate(zip(self.candidates, shown, strict=True))
+        ]
         chosen = {user: frozenset(rows) for user, rows in reader.chosen.items()}
         tastes = Tastes(self._images, self._texts, known_shown, chosen)
         self._maker = MemoryMaker(tastes, reductions, self.shape, settings, seed)
-        self.memory = self._maker.make()
+        self.memory = self._maker.whole
         self._final = self._recall(self.memory)
 
     @cached_property
@@ -141,8 +148,6 @@ class Recollections:
         Returns:
             A batch; candidates that are not counted are masked.
         """
-        import torch
-
         shape = self.shape
         most = max(len(one.candidates) for one in asked)
         sources = [self._final if fold is None else self._folds[fold] for fold in folds]
@@ -182,20 +187,23 @@ class Recollections:
         )
 
     def _no_words(self, asked: Sequence[Asked]) -> Tensor:
-        import torch
-
         return torch.zeros((len(asked), max(len(one.words) for one in asked), self.shape.text_dim))
 
     def _recall(self, memory: Memory) -> _Recollection:
-        return _Recollection(
-            memory.recall_photos(self._images),
-            memory.recall_candidates(self._candidate_images, self._texts),
+        """Recall everything, some at a time: attention to all landmarks is large."""
+        photos = [memory.recall_photos(part) for part in self._images.split(_RECALLED_AT_ONCE)]
+        sides = (self._candidate_images, self._texts)
+        pairs = zip(*(side.split(_RECALLED_AT_ONCE) for side in sides), strict=True)
+        recalled = [memory.recall_candidates(*pair) for pair in pairs]
+        candidates = Recalled(
+            torch.cat([one.by_image for one in recalled]),
+            torch.cat([one.by_text for one in recalled]),
+            torch.cat([one.familiarity for one in recalled]),
         )
+        return _Recollection(torch.cat(photos), candidates)
 
     def _mean_images(self, shown: Sequence[Rows]) -> Tensor:
         """Compute the mean image of each candidate, as the ranker does; zero without photos."""
-        import torch
-
         counts = torch.tensor([len(rows) for rows in shown])
         own = torch.arange(len(shown)).repeat_interleave(counts)
         rows = torch.from_numpy(np.concatenate([*shown, np.zeros(0, np.int64)]))
@@ -249,8 +257,6 @@ def _shape(settings: AttentionTrainingSettings, photo_dim: int, text_dim: int) -
 
 def _number_scales(candidates: Sequence[Candidate]) -> tuple[Tensor, Tensor]:
     """Compute means and deviations of what is known of ratings and of their (log) number."""
-    import torch
-
     ratings, counts = numbers_of(candidates)
     means, scales = torch.zeros(2), torch.ones(2)
     for at, values in enumerate((ratings, counts.log1p())):
@@ -262,8 +268,6 @@ def _number_scales(candidates: Sequence[Candidate]) -> tuple[Tensor, Tensor]:
 
 
 def _taste(recalled: Tensor, photos: Rows) -> Tensor:
-    import torch
-
     return taste(recalled[torch.from_numpy(photos)])
 
 

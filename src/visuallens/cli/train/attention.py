@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ def command(
     from visuallens.training.run import open_run
     from visuallens.users import open_user
 
-    chosen = () if teacher is None else (f"training.attention.teacher={str(teacher)!r}",)
+    chosen = () if teacher is None else (f"training.attention.teacher={json.dumps(str(teacher))}",)
     settings = load_settings(config, (*overrides, *chosen))
     run = settings.training.attention.teacher
     opened = Benchmark(benchmark)
@@ -60,7 +61,7 @@ def command(
         profiles = BenchmarkProfiles(opened, indexed, lens.model, settings)
         scores = None if run is None else read_run(run, opened, "train").scores_of
         task = AttentionTask(profiles, lens.model.sentences, settings, lens.model.id, scores)
-        hold_to_data(out, task.trained_on)
+        hold_to_data(out, task.trained_on | digest_of(run))
         fitted = fit(task, settings.training.loop, out, seed=settings.seed)
     record = as_record(out, task, fitted)
     if as_json:
@@ -69,13 +70,22 @@ def command(
         click.echo(as_text(record))
 
 
+def digest_of(run: Path | None) -> dict[str, str]:
+    """Say which teacher a run has, so that it does not go on with another."""
+    from visuallens.benchmark.writing import file_checksum
+
+    return {} if run is None else {"teacher": file_checksum(run)}
+
+
 def as_record(out: Path, task: AttentionTask, fitted: Fitted) -> dict[str, object]:
     """Turn a run into the JSON of `train attention`."""
     from visuallens.training.loop import MODEL
+    from visuallens.training.run import SETTINGS
 
     return {
         "run": str(out),
         "model": str(out / MODEL),
+        "settings": str(out / SETTINGS),
         "examples": task.size,
         "parameters": task.parameters,
         "landmarks": task.matcher.memory.landmarks,
@@ -93,6 +103,7 @@ def as_text(record: dict[str, object]) -> str:
             f"Trained {record['steps']:,} steps on {record['examples']:,} examples; "
             f"{record['parameters']:,} numbers, {record['landmarks']:,} landmarks.",
             f"Best MRR on dev: {record['mrr']:.4f}, at step {record['best_step']:,}.",
-            f"Rank with it: --ranker attention --adapter {record['model']}",
+            f"Rank with it: --ranker attention --adapter {record['model']} "
+            f"--config {record['settings']}",
         )
     )
