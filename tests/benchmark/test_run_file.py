@@ -76,6 +76,12 @@ def test_runs_of_other_programs_are_read(toy: Benchmark, tmp_path: Path) -> None
         ("test-0 Q0 3 1 0.5 t\n\ntest-0 Q0 2 x 0.5 t\n", "line 3: invalid literal"),
         ("test-0 Q0 3 1 high t\n", "line 1: could not convert"),
         ("test-0 Q0 3 1 nan t\n", "line 1: the score is NaN"),
+        ("\n\ntest-0 Q0 3 1 0.5 t\ntest-0 Q0 2 2 nan t\n", "line 4: the score is NaN"),
+        ("\ntest-0 Q0 2 2 0.6 t\n\ntest-0 Q0 3 1 0.5 t\n", "line 2: it scores above"),
+        ("\n\ntest-0 Q0 3 1 0.5 t\ntest-0 Q0 3 2 0.5 t\n", "line 4: the candidate comes twice"),
+        (f"test-0 Q0 3 {'9' * 20} 0.5 t\n", "line 1: the rank is not between 0 and"),
+        (f"test-0 Q0 3 1 1 t\ntest-0 Q0 2 {2**63 - 1} 0 t\n", "line 2: the rank is not between"),
+        ("\ntest-0 Q0 3 -1 0.5 t\n", "line 2: the rank is not between"),
         ("test-0 Q0 3 1 0.5 t\ntest-0 Q0 2 1 0.5 t\n", "line 2: the rank comes twice"),
         ("test-0 Q0 3 1 0.5 t\ntest-0 Q0 2 3 0.5 t\n", "line 2: a rank is left out"),
         ("test-0 Q0 3 2 0.5 t\ntest-0 Q0 2 3 0.5 t\n", "line 1: a rank is left out"),
@@ -131,6 +137,33 @@ def test_the_manifest_must_fit(toy: Benchmark, tmp_path: Path) -> None:
     manifest_path(tmp_path / "a.run").write_text("{")
     with pytest.raises(RunFileError, match=r"a\.run\.json: it cannot be read"):
         read_run(tmp_path / "a.run")
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ({"split": "foo"}, "its 'split' is \"foo\", not one of train, dev, test"),
+        ({"split": ["test"]}, r"its 'split' is \[\"test\"\], not one of"),
+        ({"split": None}, "its 'split' is null, not one of"),
+        ({"checksum": [1]}, r"its 'checksum' is \[1\], not a text"),
+        ({"sha256": {}}, r"its 'sha256' is \{\}, not a text"),
+        ({"benchmark": 1}, "its 'benchmark' is 1, not a text"),
+        ({"sample": "x"}, "its 'sample' is \"x\", not a whole number"),
+        ({"sample": 1.5}, "its 'sample' is 1.5, not a whole number"),
+        ({"sample": True}, "its 'sample' is true, not a whole number"),
+        ({"sample": 0}, "its 'sample' is 0, not a whole number"),
+    ],
+)
+def test_a_manifest_of_wrong_values_is_refused(
+    toy: Benchmark, tmp_path: Path, record: dict[str, object], words: str
+) -> None:
+    with pytest.raises(RunFileError, match=rf"a\.run\.json: {words}"):
+        read_run(written(tmp_path, RUN, **record), toy)
+
+
+def test_a_manifest_may_leave_open_what_is_not_known(toy: Benchmark, tmp_path: Path) -> None:
+    nothing = {"benchmark": None, "checksum": None, "sha256": None, "sample": None}
+    assert len(read_run(written(tmp_path, RUN, **nothing), toy)) == 2
 
 
 def test_a_drawn_sample_need_not_answer_everything(toy: Benchmark, tmp_path: Path) -> None:

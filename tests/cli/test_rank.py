@@ -7,14 +7,23 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from tests.benchmark.tiny import write_tiny
+from tests.cli.matchers import write_matcher
 from tests.indexed import SMALL, USER, index_photos, open_profiles, small_settings
 
 from visuallens import registry
 from visuallens.benchmark.folder import Benchmark
 from visuallens.benchmark.run_file import read_run
 from visuallens.cli.main import EXIT_CODES, exit_code, visuallens
-from visuallens.errors import EvaluationError, RunFileError, UnknownNameError
+from visuallens.errors import (
+    AdapterError,
+    EvaluationError,
+    RequestError,
+    RunFileError,
+    UnknownNameError,
+)
+from visuallens.rankers.attention import AttentionRanker
 from visuallens.rankers.similarity import SimilarityRanker
+from visuallens.types import Ranking, RankingRequest
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +88,68 @@ def test_a_ranker_answers_from_the_library(tiny: Path, library: Path, tmp_path: 
     again = called(*ranked_by("similarity", tiny, library, out, "--split", "train"))
     assert again == record
     assert out.read_bytes() == bytes_before
+
+
+def test_a_matcher_that_was_trained_again_makes_another_run(
+    tiny: Path, library: Path, tmp_path: Path
+) -> None:
+    out, folder = tmp_path / "a.run", write_matcher(tmp_path / "model")
+    command = ranked_by("attention", tiny, library, out, "--adapter", str(folder))
+    first = called(*command)
+    assert (first["ranker"], first["with"]["matcher"]) == ("attention", str(folder))
+    assert first["with"]["adapter"] is None
+    assert called(*command) == first
+    write_matcher(folder, bias=1.0)
+    error = call(*command).exception
+    assert isinstance(error, RunFileError)
+    assert "with.matcher_sha256" in str(error)
+
+
+def test_a_stopped_run_does_not_go_on_with_another_matcher(
+    tiny: Path, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, folder = tmp_path / "a.run", write_matcher(tmp_path / "model")
+    command = ranked_by("attention", tiny, library, out, "--adapter", str(folder))
+    answer, asked = AttentionRanker.rank, []
+
+    def stop(self: AttentionRanker, request: RankingRequest) -> Ranking:
+        asked.append(request.id)
+        if len(asked) > 1:
+            raise RequestError("stopped")
+        return answer(self, request)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AttentionRanker, "rank", stop)
+        assert str(call(*command).exception) == "stopped"
+    write_matcher(folder, bias=1.0)
+    error = call(*command).exception
+    assert isinstance(error, RunFileError)
+    assert "with.matcher_sha256" in str(error)
+    write_matcher(folder)
+    assert called(*command)["ranker"] == "attention"
+
+
+def test_the_settings_may_name_the_ranker_whose_adapter_it_is(
+    tiny: Path, library: Path, tmp_path: Path
+) -> None:
+    folder, config = write_matcher(tmp_path / "model"), tmp_path / "settings.toml"
+    config.write_text('[ranker]\nname = "attention"\n')
+    small = [f"--set={one}" for one in SMALL]
+    where = ("--library", library, "--user", USER, "--adapter", folder)
+    chosen = (("--config", config), ("--set", "ranker.name=attention"))
+    for number, named in enumerate(chosen):
+        out = tmp_path / f"{number}.run"
+        record = called("rank", tiny, *named, "--out", out, *where, *small)
+        assert record["ranker"] == "attention"
+        assert record["settings"]["ranker"]["model"] == str(folder)
+        assert record["settings"]["backbone"]["adapter"] is None
+    # What --ranker says counts for more than the settings.
+    error = call(
+        "rank", tiny, "--config", config, "--ranker", "visuallens", "--out", tmp_path / "a", *where,
+        *small,
+    ).exception  # fmt: skip
+    assert isinstance(error, AdapterError)
+    assert "Name an adapter's own folder" in str(error)
 
 
 def test_strangers_change_the_answer(tiny: Path, library: Path, tmp_path: Path) -> None:

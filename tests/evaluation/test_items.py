@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from tests.evaluation.toy import Ask, write_toy
 
-from visuallens.errors import EvaluationError
+from visuallens.benchmark import schema
+from visuallens.errors import BenchmarkFolderError, EvaluationError
 from visuallens.evaluation.items import items_of, known_from_train, train_sets
 
 TRAIN = [
@@ -46,6 +48,15 @@ def test_a_benchmark_that_links_no_photo_is_refused(tmp_path: Path) -> None:
     opened = write_toy(tmp_path / "toy", {"train": TRAIN}, linked=False)
     with pytest.raises(EvaluationError, match="does not say what its photos show"):
         train_sets(opened)
+
+
+def test_ground_truth_in_another_order_is_refused(tmp_path: Path) -> None:
+    opened = write_toy(tmp_path / "toy", {"train": TRAIN})
+    path = opened.path(schema.ground_truth_file("train"))
+    pq.write_table(pq.read_table(path).take([2, 1, 0]), path)
+    for read in (train_sets, known_from_train):
+        with pytest.raises(BenchmarkFolderError, match="of train are in different order"):
+            read(opened)
 
 
 def test_an_empty_train_split_is_refused(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,42 @@ class StoppingRanker(SlowRanker):
         if len(self.asked) == self._after:
             raise StoppedError
         return super().rank(request)
+
+
+class BrokenRanker(SlowRanker):
+    """Answers one question with what no run file can hold."""
+
+    def __init__(self, after: int, what: str) -> None:
+        super().__init__()
+        self._after, self._what = after, what
+
+    def rank(self, request: RankingRequest) -> Ranking:
+        ranking = super().rank(request)
+        if len(self.asked) <= self._after:
+            return ranking
+        first, *others = ranking.candidates
+        if self._what == "nan":
+            return replace(ranking, candidates=(*others, replace(first, score=math.nan)))
+        named = replace(first.candidate, id="a b")
+        return replace(ranking, candidates=(replace(first, candidate=named), *others))
+
+
+@pytest.mark.parametrize("after", [0, 3])
+@pytest.mark.parametrize(
+    ("what", "words"), [("nan", "is NaN"), ("blank", "'a b' cannot stand in a run file")]
+)
+def test_an_answer_that_cannot_be_written_stops_the_run_at_its_question(
+    tiny: Benchmark, tmp_path: Path, after: int, what: str, words: str
+) -> None:
+    broken = BrokenRanker(after, what)
+    with pytest.raises(RunFileError, match=words):
+        run(tiny, tmp_path / "a.run", broken)
+    assert len(broken.asked) == after + 1
+    mended = SlowRanker()
+    manifest = run(tiny, tmp_path / "a.run", mended)
+    assert len(mended.asked) == manifest["examples"] - after
+    run(tiny, tmp_path / "whole.run", SlowRanker())
+    assert (tmp_path / "a.run").read_bytes() == (tmp_path / "whole.run").read_bytes()
 
 
 @pytest.mark.parametrize("after", [0, 1, 7])

@@ -74,6 +74,15 @@ def test_nothing_of_the_answer_or_of_the_user_comes_along(tmp_path: Path) -> Non
     assert shown(second) == ["p2", "p3"]
 
 
+def test_photos_of_candidates_stay_out_where_nobody_says_what_photos_show(tmp_path: Path) -> None:
+    # p5, in the history of b, is a photo of a's candidate 5; p1, of a, is one of b's candidate 8.
+    asks = [Ask("a", [1, 2, 3], [4, 5], [5]), Ask("b", [5, 6, 7], [8, 9], [8])]
+    toy = write_toy(tmp_path / "toy", {"test": asks}, linked=False, pictures={5: [5], 8: [1]})
+    first, second = map(ShuffledHistories(toy, "test", 0), toy.requests("test"))
+    assert shown(first) == ["p6", "p7"]
+    assert shown(second) == ["p2", "p3"]
+
+
 def test_the_next_user_helps_out_where_nothing_is_left(tmp_path: Path) -> None:
     asks = [
         Ask("a", [1], [4, 5], [5]),

@@ -37,8 +37,12 @@ def write_toy(
     positions: Mapping[int, Sequence[float]] | None = None,
     linked: bool = True,
     takers: Mapping[int, str] | None = None,
+    pictures: Mapping[int, Sequence[int]] | None = None,
 ) -> Benchmark:
-    """Write a benchmark of these examples and open it; with `linked` off, photos show nothing."""
+    """Write a benchmark of these examples and open it; with `linked` off, photos show nothing.
+
+    Candidates have no photos but those that `pictures` names, by item.
+    """
     work = folder.with_name(folder.name + ".part")
     discard(work)
     work.mkdir(parents=True)
@@ -60,7 +64,7 @@ def write_toy(
             "name": f"Museum {item}",
             "description": "",
             "categories": ["museum"],
-            "photos": [],
+            "photos": [f"p{photo}" for photo in (pictures or {}).get(item, ())],
             "rating": float(item),
         }
         for item in items

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv
 
+from visuallens.benchmark import schema
 from visuallens.benchmark.folder import Benchmark
 from visuallens.benchmark.lists import CandidateLists, Flags, Ints, read_lists
 from visuallens.benchmark.writing import file_checksum
@@ -32,6 +33,9 @@ Floats = NDArray[np.float64]
 _COLUMNS = ("example_id", "q0", "candidate_id", "rank", "score", "tag")
 _AGAIN = "Write it again: visuallens rank"
 _FIELDS = "Each line is: example_id Q0 candidate_id rank score tag"
+
+_MAX_RANK = 2**31 - 1
+_NO_RANK = f"the rank is not between 0 and {_MAX_RANK:,}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +145,7 @@ def read_run(path: Path, benchmark: Benchmark | None = None, split: str | None =
     manifest = read_manifest(path)
     table = _table(path)
     run = _grouped(path, table, manifest)
-    if manifest is not None and manifest.get("sha256") not in {None, file_checksum(path)}:
+    if manifest is not None and manifest.get("sha256") not in (None, file_checksum(path)):
         raise RunFileError(
             path, f"it is not the run that {manifest_path(path).name} speaks of", _AGAIN
         )
@@ -161,7 +165,7 @@ def read_manifest(path: Path) -> Mapping[str, Any] | None:
         What FILE.json holds; None where there is none, as beside runs of other programs.
 
     Raises:
-        RunFileError: it is no JSON object.
+        RunFileError: it is no JSON object, or what it says of the run cannot be so.
     """
     beside = manifest_path(path)
     try:
@@ -172,7 +176,30 @@ def read_manifest(path: Path) -> Mapping[str, Any] | None:
         raise RunFileError(beside, f"it cannot be read ({error})", _AGAIN) from error
     if not isinstance(record, dict):
         raise RunFileError(beside, "it is no record of a run", _AGAIN)
+    for key, (wanted, fits) in _WANTED.items():
+        if key in record and not fits(record[key]):
+            said = json.dumps(record[key])
+            raise RunFileError(beside, f"its {key!r} is {said}, not {wanted}", _AGAIN)
     return record
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_count(value: object) -> bool:
+    # True is an int, too.
+    return value is None or (isinstance(value, int) and value is not True and value > 0)
+
+
+_WANTED: Mapping[str, tuple[str, Callable[[object], bool]]] = {
+    "benchmark": ("a text", _is_text),
+    "checksum": ("a text", _is_text),
+    "sha256": ("a text", _is_text),
+    "sample": ("a whole number from 1", _is_count),
+    "split": (f"one of {', '.join(schema.SPLITS)}", lambda value: value in schema.SPLITS),
+}
+"""What a manifest says of its run, as far as it is read here; null where there is nothing."""
 
 
 def split_of(run: RunFile) -> str:
@@ -236,7 +263,7 @@ def _difference(ours: Ints, theirs: Ints, width: int, lists: CandidateLists) -> 
 def _refuse_other(run: RunFile, lists: CandidateLists, benchmark: Benchmark) -> None:
     manifest = run.manifest or {}
     checksum = manifest.get("checksum")
-    if checksum not in {None, benchmark.about["checksum"]}:
+    if checksum not in (None, benchmark.about["checksum"]):
         raise _misfit(
             run,
             f"it is a run of {manifest.get('benchmark')} {str(checksum)[:12]}, not of "
@@ -254,7 +281,10 @@ def _misfit(run: RunFile, problem: str) -> RunFileError:
 
 # Any, here and below: pyarrow is untyped.
 def _table(path: Path) -> Any:  # noqa: ANN401
-    """Read the columns of a run; a file that is not in our own form is read line by line."""
+    """Read the columns of a run; a file that is not in our own form is read line by line.
+
+    There, a column "line" says where each row was, for blank lines are passed over.
+    """
     ids = pa.dictionary(pa.int32(), pa.string())
     types = [ids, ids, ids, pa.int64(), pa.float64(), ids]
     try:
@@ -277,7 +307,7 @@ def _table(path: Path) -> Any:  # noqa: ANN401
 
 
 def _by_lines(path: Path) -> Any:  # noqa: ANN401
-    columns: list[list[Any]] = [[] for _ in _COLUMNS]
+    columns: dict[str, list[Any]] = {name: [] for name in (*_COLUMNS, "line")}
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
@@ -288,16 +318,19 @@ def _by_lines(path: Path) -> Any:  # noqa: ANN401
                     problem = f"it has {len(fields)} fields, not {len(_COLUMNS)}"
                     raise RunFileError(path, problem, _FIELDS, line=number)
                 try:
-                    fields[3:5] = int(fields[3]), float(fields[4])  # type: ignore[assignment]
+                    rank, score = int(fields[3]), float(fields[4])
                 except ValueError as error:
                     raise RunFileError(path, str(error), _FIELDS, line=number) from error
-                for column, field in zip(columns, fields, strict=True):
-                    column.append(field)
+                if not 0 <= rank <= _MAX_RANK:
+                    raise RunFileError(path, _NO_RANK, _FIELDS, line=number)
+                row = (*fields[:3], rank, score, fields[5], number)
+                for column, value in zip(columns.values(), row, strict=True):
+                    column.append(value)
     except UnicodeDecodeError as error:
         raise RunFileError(path, f"it is no text ({error})", _AGAIN) from error
-    if not columns[0]:
+    if not columns["line"]:
         raise RunFileError(path, "it is empty", _AGAIN)
-    return pa.table(dict(zip(_COLUMNS, columns, strict=True)))
+    return pa.table(columns)
 
 
 def _grouped(path: Path, table: Any, manifest: Mapping[str, Any] | None) -> RunFile:  # noqa: ANN401
@@ -306,27 +339,31 @@ def _grouped(path: Path, table: Any, manifest: Mapping[str, Any] | None) -> RunF
     candidate_ids, candidates = _encoded(table["candidate_id"])
     ranks = table["rank"].to_numpy().astype(np.int64)
     scores = table["score"].to_numpy().astype(np.float64)
-    _refuse_first(path, np.isnan(scores), "the score is NaN")
+    lines = np.arange(1, len(ranks) + 1)
+    if "line" in table.column_names:
+        lines = table["line"].to_numpy()
+    _refuse_first(path, np.isnan(scores), "the score is NaN", lines)
+    _refuse_first(path, (ranks < 0) | (ranks > _MAX_RANK), _NO_RANK, lines)
     order = np.arange(len(ranks))
     if (np.diff(examples * (ranks.max() + 1) + ranks) <= 0).any():
         order = np.lexsort((ranks, examples))
     examples, ranks = examples[order], ranks[order]
-    candidates, scores = candidates[order], scores[order]
+    candidates, scores, lines = candidates[order], scores[order], lines[order]
     starts = np.flatnonzero(np.diff(examples, prepend=-1))
     lengths = np.diff(starts, append=len(examples))
     places = np.arange(len(examples)) - np.repeat(starts, lengths) + 1
     same = np.diff(examples, prepend=-1) == 0
-    _refuse_first(path, same & (np.diff(ranks, prepend=0) == 0), "the rank comes twice", order)
+    _refuse_first(path, same & (np.diff(ranks, prepend=0) == 0), "the rank comes twice", lines)
     # Some programs count ranks from 0.
     begun = np.repeat(np.minimum(ranks[starts], 1), lengths)
-    _refuse_first(path, ranks != places - 1 + begun, "a rank is left out", order)
+    _refuse_first(path, ranks != places - 1 + begun, "a rank is left out", lines)
     above = np.append(False, scores[1:] > scores[:-1])
-    _refuse_first(path, same & above, "it scores above the candidate before it", order)
+    _refuse_first(path, same & above, "it scores above the candidate before it", lines)
     pairs = examples * max(len(candidate_ids), 1) + candidates
     by_pair = np.argsort(pairs, kind="stable")
     again = np.zeros(len(pairs), np.bool_)
     again[by_pair[1:]] = np.diff(pairs[by_pair]) == 0
-    _refuse_first(path, again, "the candidate comes twice", order)
+    _refuse_first(path, again, "the candidate comes twice", lines)
     return RunFile(
         path=path,
         tag=str(table["tag"][0].as_py()),
@@ -339,11 +376,10 @@ def _grouped(path: Path, table: Any, manifest: Mapping[str, Any] | None) -> RunF
     )
 
 
-def _refuse_first(path: Path, wrong: Flags, problem: str, order: Ints | None = None) -> None:
+def _refuse_first(path: Path, wrong: Flags, problem: str, lines: Ints) -> None:
     """Refuse a file, naming the first of the lines that are wrong."""
     if wrong.any():
-        lines = np.flatnonzero(wrong) if order is None else order[wrong]
-        raise RunFileError(path, problem, _AGAIN, line=int(lines.min()) + 1)
+        raise RunFileError(path, problem, _AGAIN, line=int(lines[wrong].min()))
 
 
 def _encoded(column: Any) -> tuple[tuple[str, ...], Ints]:  # noqa: ANN401

@@ -52,13 +52,12 @@ def backbone_overrides(backbone: str | None, adapter: Path | None = None) -> tup
     )
 
 
-def ranker_overrides(
-    ranker: str | None, backbone: str | None, adapter: Path | None
-) -> tuple[str, ...]:
-    """Turn --ranker, --backbone and --adapter into settings.
+def ranker_overrides(ranker: str, backbone: str | None, adapter: Path | None) -> tuple[str, ...]:
+    """Turn --backbone and --adapter into settings, as a ranker needs them.
 
     Args:
-        ranker: whose --adapter it is: of `attention` it is a matcher, of others a backbone's.
+        ranker: that answers, be it by --ranker or by the settings: the adapter of `attention` is a
+            matcher, that of others a backbone's.
         backbone: or None.
         adapter: folder of what was trained, or None.
 

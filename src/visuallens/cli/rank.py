@@ -34,7 +34,11 @@ _LOOKED_AT = 50
     "no pixels and need no library.",
 )
 @click.option("--backbone", help="For rankers that ask one; see: visuallens models")
-@click.option("--adapter", type=click.Path(path_type=Path), help="Trained adapter of the backbone.")
+@click.option(
+    "--adapter",
+    type=click.Path(path_type=Path),
+    help="Folder of what was trained: of the backbone, or for the ranker attention.",
+)
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option(
     "--examples", type=click.IntRange(1), help="Ask so many, drawn with the seed. [default: all]"
@@ -78,14 +82,16 @@ def command(
 
     if control is not None and (ranker or backbone or adapter):
         raise click.UsageError("--control goes without --ranker, --backbone and --adapter.")
-    settings = load_settings(config, (*overrides, *ranker_overrides(ranker, backbone, adapter)))
+    settings = load_settings(config, overrides)
+    name = ranker or settings.ranker.name
+    given = ranker_overrides(name, backbone, adapter)
+    settings = load_settings(config, (*overrides, *given)) if given else settings
     opened = Benchmark(benchmark)
     if control is not None:
         chosen, made_with = open_control(control, opened, ease_ridge)
         asked = Asked(split, settings, examples, shuffled_history, made_with)
         manifest = write_run(chosen, opened, out, asked)
     else:
-        name = ranker or settings.ranker.name
         with open_ranker(name, opened, split, settings, (library, user)) as (made, watched, using):
             asked = Asked(split, settings, examples, shuffled_history, using)
             manifest = write_run(made, opened, out, asked, watched)
@@ -161,20 +167,21 @@ def open_ranker(
         using = {
             "encoder": lens.model.id,
             "backbone": settings.backbone.name,
-            **_adapter(settings.backbone.adapter),
+            **_trained("adapter", settings.backbone.adapter),
+            **_trained("matcher", settings.ranker.model),
         }
         yield ranker, Watched(account, missing_photos), using
 
 
-def _adapter(folder: Path | None) -> dict[str, Any]:
-    """Name an adapter, and tell it from another one that lies there later."""
+def _trained(name: str, folder: Path | None) -> dict[str, Any]:
+    """Name a folder of what was trained, and tell it from another one that lies there later."""
     from visuallens.benchmark.writing import checksum, file_checksum
 
     if folder is None:
-        return {"adapter": None}
+        return {name: None}
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sums = {path.relative_to(folder).as_posix(): file_checksum(path) for path in files}
-    return {"adapter": str(folder), "adapter_sha256": checksum(sums)}
+    return {name: str(folder), f"{name}_sha256": checksum(sums)}
 
 
 def _refuse_unindexed(profiles: Any, split: str) -> None:  # noqa: ANN401 - BenchmarkProfiles

@@ -67,13 +67,18 @@ def command(
 ) -> None:
     """Answer QUESTION with a ranked list of places, best first."""
     from visuallens.api import VisualLens
-    from visuallens.config import load_settings
+    from visuallens.config import RankerSettings, load_settings
     from visuallens.places import candidates_named
 
-    if backbone or adapter:
-        ranker = ranker or "visuallens"
-    chosen = ranker_overrides(ranker, backbone, adapter)
-    with VisualLens(library, settings=load_settings(config, (*overrides, *chosen))) as lens:
+    settings = load_settings(config, overrides)
+    if ranker is None:
+        ranker = settings.ranker.name
+        # The default ranker has no use for them; one that was chosen in the settings stays.
+        if (backbone or adapter) and ranker == RankerSettings().name:
+            ranker = "visuallens"
+    given = ranker_overrides(ranker, backbone, adapter)
+    settings = load_settings(config, (*overrides, *given)) if given else settings
+    with VisualLens(library, settings=settings) as lens:
         answer = lens.recommend(
             question,
             candidates_named(candidates),

@@ -82,6 +82,7 @@ def train_sets(benchmark: Benchmark) -> ItemSets:
     Raises:
         EvaluationError: the benchmark does not say what the photos of its train split show, or has
             no train split.
+        BenchmarkFolderError: the ground truth is not beside its examples.
 
     Choice: a set, not a sequence: a user who photographs a place twice has it once.
     """
@@ -110,6 +111,9 @@ def known_from_train(benchmark: Benchmark) -> frozenset[str]:
 
     Returns:
         Ids as of candidates.
+
+    Raises:
+        BenchmarkFolderError: the ground truth is not beside its examples.
     """
     known: set[str] = set()
     with benchmark.open_table(schema.examples_file("train")) as file:
@@ -138,14 +142,15 @@ def items_of(history: VisualHistory, benchmark: Benchmark) -> list[str]:
 # Any, here and below: NumPy arrays of Python texts.
 def _answers(benchmark: Benchmark, split: str) -> tuple[Any, Any]:
     with benchmark.open_table(schema.examples_file(split)) as file:
-        users = file.read(columns=["user_id"])["user_id"]
+        asked = file.read(columns=["example_id", "user_id"])
     with benchmark.open_table(schema.ground_truth_file(split)) as file:
-        answers = file.read(columns=["ground_truth"])["ground_truth"]
-    if len(users) != len(answers):
+        answers = file.read(columns=["example_id", "ground_truth"])
+    if asked["example_id"] != answers["example_id"]:
         raise benchmark.disorder(split)
-    counts = pc.list_value_length(answers).to_numpy(zero_copy_only=False).astype(np.int64)
-    items = pc.list_flatten(answers).to_numpy(zero_copy_only=False)
-    return np.repeat(users.to_numpy(zero_copy_only=False), counts), items
+    lengths = pc.list_value_length(answers["ground_truth"])
+    counts = lengths.to_numpy(zero_copy_only=False).astype(np.int64)
+    items = pc.list_flatten(answers["ground_truth"]).to_numpy(zero_copy_only=False)
+    return np.repeat(asked["user_id"].to_numpy(zero_copy_only=False), counts), items
 
 
 def _histories(benchmark: Benchmark, split: str) -> list[tuple[Any, Any]]:

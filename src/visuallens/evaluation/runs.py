@@ -92,7 +92,8 @@ def write_run(
 
     Raises:
         EvaluationError: the split has no questions, or none that can be asked.
-        RunFileError: there is another run, or an id does not fit into a run file.
+        RunFileError: there is another run, or an answer does not fit into a run file: an id with a
+            blank, a score that is NaN. Such an answer is not kept, and its question is asked again.
     """
     made_with = _made_with(ranker, benchmark, asked)
     journal_path = out.with_name(out.name + ".journal")
@@ -194,13 +195,16 @@ def _answer(ranker: Ranker, request: RankingRequest, watched: Watched) -> Answer
     ranking = ranker.rank(request)
     latency_ms = 1000 * (time.perf_counter() - start)
     after = _read_account(watched)
+    ranked = tuple((one.candidate.id, one.score) for one in ranking.candidates)
+    # What no run file can hold must not get into the journal, where it would stay.
+    list(run_lines(request.id, ranked, ranker.name))
     counts = Counter(ranking.counts)
     if watched.missing_photos is not None:
         counts["photos"] += len(request.history)
         counts["photos_not_indexed"] += watched.missing_photos(request.history)
     return Answered(
         request.id,
-        tuple((one.candidate.id, one.score) for one in ranking.candidates),
+        ranked,
         round(latency_ms, 3),
         dict(counts),
         {key: after[key] - before.get(key, 0) for key in after},

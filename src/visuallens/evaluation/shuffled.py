@@ -35,10 +35,11 @@ class ShuffledHistories:
         they get that of the user after.
     Choice: a history is cut to as many photos as the user's own has, the oldest, as it once was, so
         that its length is as little of the difference as can be.
-    Choice: left out are photos that the user took, and photos that show a candidate of the request:
-        no history of a benchmark shows one, so a stranger's would point at the answer. Pictures
-        that both histories show, such as posters, stay: without them the stranger's taste would be
-        the opposite of the user's.
+    Choice: left out are photos that the user took, and photos that show a candidate of the request
+        or, where the benchmark does not say what photos show, are among its own: no history of a
+        benchmark shows one, so a stranger's would point at the answer. Pictures that both histories
+        show, such as posters, stay: without them the stranger's taste would be the opposite of the
+        user's.
     """
 
     def __init__(self, benchmark: Benchmark, split: str, seed: int) -> None:
@@ -94,11 +95,13 @@ class ShuffledHistories:
 
     def _shown(self, request: RankingRequest, history: VisualHistory) -> tuple[Photo, ...]:
         offered = {candidate.id for candidate in request.candidates}
+        pictured = {path for candidate in request.candidates for path in candidate.photos}
         user_id = request.history.user_id
         allowed = [
             photo
             for photo in history.photos
             if self._benchmark.shown_in(photo.id) not in offered
+            and photo.path not in pictured
             and self._benchmark.taken_by(photo.id) != user_id
         ]
         return tuple(allowed[: len(request.history)])
