@@ -68,11 +68,13 @@ def test_tags_are_joined_into_a_caption_where_there_is_none(tmp_path: Path) -> N
     draw(tmp_path / "images" / "b.jpg", 2)
     table = lines(
         tmp_path / "photos.jsonl",
-        {"id": "a.jpg", "isTags": ["nachos", "dip"], "containsTags": ["dip", "corn"]},
+        {"id": "a.jpg", "isTags": ["Nachos", "Dip"], "containsTags": ["dip", "corn"]},
         {"id": "b.jpg", "isTags": ["soup"], "caption": "A soup"},
     )
     found = read(table, tags=("isTags", "containsTags"))
     assert captions(found) == {"a.jpg": ("nachos, dip, corn",), "b.jpg": ("A soup",)}
+    aspects = {photo.path.name: photo.aspects for photo in found.photos}
+    assert aspects == {"a.jpg": ("nachos, dip, corn",), "b.jpg": ()}
     assert captions(read(table)) == {"b.jpg": ("A soup",)}
 
 

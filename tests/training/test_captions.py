@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,23 @@ from PIL import Image
 from tests.models.backbones import tiny_nano
 
 from visuallens.cli.train.captions import command
-from visuallens.config import BackboneSettings, LoopSettings, LoraSettings, ProfileSettings
+from visuallens.config import (
+    BackboneSettings,
+    LoopSettings,
+    LoraSettings,
+    ProfileSettings,
+    load_settings,
+)
 from visuallens.config.training import CaptionTrainingSettings
 from visuallens.errors import AdapterError, TrainingError
+from visuallens.models.backbones.adapters import save_adapter
 from visuallens.models.backbones.local import LocalBackbone
-from visuallens.prompts import multi_image_answer, multi_image_prompt, short_caption
+from visuallens.prompts import (
+    aspect_prompt,
+    multi_image_answer,
+    multi_image_prompt,
+    short_caption,
+)
 from visuallens.training.adapted import open_adapted
 from visuallens.training.captioned import CaptionedPhoto
 from visuallens.training.captions import CaptionPlan, CaptionTask, train_captions
@@ -130,6 +144,27 @@ def test_fewer_photos_than_cells_leave_the_rest_black(
     assert sheet.grid.image.getpixel((60, 60)) == (0, 0, 0)
 
 
+def test_of_a_photo_with_tags_half_the_examples_ask_for_aspect_words(
+    folder: Path, photos: list[CaptionedPhoto]
+) -> None:
+    tagged = replace(photos[0], captions=("red, wall, paint",), aspects=("red, wall, paint",))
+    task = CaptionTask(opened(folder), planned([tagged, *photos[1:]]), grid_side=2)
+    sheets = [task._sheet(0, seed) for seed in range(40)]
+    alone = [sheet for sheet in sheets if sheet.asks_aspects]
+    assert 12 <= len(alone) <= 28
+    assert {sheet.prompt for sheet in alone} == {aspect_prompt()}
+    orders = {", ".join(order) for order in permutations(("red", "wall", "paint"))}
+    assert {sheet.answer for sheet in alone} <= orders
+    assert len({sheet.answer for sheet in alone}) > 2
+    assert {sheet.grid.grid_side for sheet in alone} == {1}
+    assert alone[0].grid.image.getpixel((3, 3)) == COLOURS["red"]  # no number
+    grids = [sheet for sheet in sheets if not sheet.asks_aspects]
+    assert all(len(orders.intersection(sheet.captions)) == 1 for sheet in grids)
+    assert not any(task._sheet(1, seed).asks_aspects for seed in range(10))
+    together = task.losses([0, 1], seed=0).each  # grids and single photos in one forward pass
+    assert bool(together.isfinite().all())
+
+
 def test_dev_is_measured_on_its_own_photos_the_same_each_time(task: CaptionTask) -> None:
     with torch.no_grad():
         found = task.evaluate()
@@ -195,6 +230,41 @@ def test_training_lowers_the_loss(
     assert np.mean(steps[-3:]) < np.mean(steps[:3]) - 1
 
 
+def test_labels_rest_while_captions_are_learned(
+    folder: Path, photos: list[CaptionedPhoto], tmp_path: Path
+) -> None:
+    """No caption names a candidate; stage 3 finds their rows as they were, ready to be trained."""
+    backbone = opened(folder)
+    weights = dict(backbone.parts.model.named_parameters())
+    ((name, rows),) = [item for item in weights.items() if "trainable_tokens_delta" in item[0]]
+    before = rows.detach().clone()
+    train_captions(backbone, planned(photos), LOOP, tmp_path)
+    assert torch.equal(rows, before)
+    assert rows.requires_grad
+    trained = dict(opened(folder, tmp_path / "model").parts.model.named_parameters())
+    assert torch.equal(trained[name], before)
+    assert trained[name].requires_grad
+
+
+def test_what_the_projector_learned_is_in_the_adapter(folder: Path, tmp_path: Path) -> None:
+    backbone = opened(folder)
+    features = torch.randn((3, 1280), generator=torch.Generator().manual_seed(0))
+    parts: list[torch.Tensor] = []
+    with torch.no_grad():
+        for name, weight in backbone.parts.model.named_parameters():
+            if "projector" in name and weight.requires_grad:
+                weight.add_(0.01 * torch.randn_like(weight))
+                parts.append(weight)
+        save_adapter(backbone, tmp_path, {})
+        first, then, again = (
+            one.parts.model.get_base_model().projector(features)
+            for one in (opened(folder), backbone, opened(folder, tmp_path))
+        )
+    assert len(parts) == 10  # classes, names, norm and the two layers of what they miss
+    assert not torch.allclose(first, then)
+    torch.testing.assert_close(then, again)
+
+
 def test_the_curriculum_goes_on_from_side_to_side(
     folder: Path, photos: list[CaptionedPhoto], tmp_path: Path
 ) -> None:
@@ -233,6 +303,14 @@ def test_captions_that_do_not_fit_say_what_to_change(
     task = CaptionTask(opened(folder), planned(long, max_words=5000), grid_side=2)
     with pytest.raises(TrainingError, match="max_words"):
         task.losses([0], seed=0)
+
+
+def test_the_configuration_of_nano_is_read() -> None:
+    found = load_settings(Path(__file__).parents[2] / "configs" / "nano-captions.toml")
+    assert found.backbone.name == "nano"
+    assert found.training.captions.grid_sides[-1] == 4
+    loop = found.training.loop
+    assert loop.steps // loop.evaluate_every >= 8
 
 
 def test_a_server_cannot_be_trained() -> None:

@@ -45,11 +45,21 @@ class CaptionedPhoto:
         id: sha256 of the file's bytes, hex.
         path: of the file.
         captions: at least one, each one line without special tokens.
+        aspects: those of them that are tags joined by comma.
     """
 
     id: str
     path: Path
     captions: tuple[str, ...]
+    aspects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A caption, or tags that stand for one."""
+
+    text: str
+    is_tags: bool = False
 
 
 @dataclass(slots=True)
@@ -92,7 +102,7 @@ def read_captioned(
         night's training is a bad time to learn that a file is damaged.
     """
     left_out: Counter[str] = Counter()
-    captions: dict[Path, list[str]] = {}
+    captions: dict[Path, list[_Text]] = {}
     for place in places:
         table = _table_of(place)
         found = _captions_of(table, tags, left_out)
@@ -147,7 +157,7 @@ def _table_of(place: Path) -> Path:
 
 def _captions_of(
     table: Path, tags: Sequence[str], left_out: Counter[str]
-) -> Iterator[tuple[Path, str]]:
+) -> Iterator[tuple[Path, _Text]]:
     """Read a table's captions one by one, each with the path of its photo."""
     folder = table.parent / "images"
     folder = folder if folder.is_dir() else table.parent
@@ -194,13 +204,14 @@ def _image_of(row: Row) -> str:
     return ""
 
 
-def _texts_of(row: Row, tags: Sequence[str]) -> list[str]:
+def _texts_of(row: Row, tags: Sequence[str]) -> list[_Text]:
     """Give a row's captions, else one of its tags."""
     for column in _CAPTION:
         if texts := _texts(row.get(column)):
-            return texts
-    words = [word for column in tags for word in _texts(row.get(column))]
-    return [", ".join(dict.fromkeys(words))] if words else []
+            return [_Text(text) for text in texts]
+    # In lower case, as aspect words are; some tables list a tag twice, once as a title.
+    words = [word.lower() for column in tags for word in _texts(row.get(column))]
+    return [_Text(", ".join(dict.fromkeys(words)), is_tags=True)] if words else []
 
 
 def _texts(value: object) -> list[str]:
@@ -210,7 +221,7 @@ def _texts(value: object) -> list[str]:
 
 
 def _opened(
-    captions: Mapping[Path, Sequence[str]],
+    captions: Mapping[Path, Sequence[_Text]],
     max_pixels: int,
     left_out: Counter[str],
     progress: Callable[[int, int], None] | None,
@@ -224,7 +235,7 @@ def _opened(
             return path, None, error.refusal.reason.value
         return path, opened.id, ""
 
-    by_id: dict[str, tuple[Path, dict[str, None]]] = {}
+    by_id: dict[str, tuple[Path, dict[_Text, None]]] = {}
     done = 0
     with ThreadPoolExecutor() as pool:
         for paths in _chunks(captions):
@@ -237,7 +248,12 @@ def _opened(
             if progress is not None:
                 progress(done, len(captions))
     return tuple(
-        CaptionedPhoto(photo_id, path, tuple(texts))
+        CaptionedPhoto(
+            photo_id,
+            path,
+            tuple(text.text for text in texts),
+            tuple(text.text for text in texts if text.is_tags),
+        )
         for photo_id, (path, texts) in sorted(by_id.items())
     )
 

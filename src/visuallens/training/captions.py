@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,12 @@ from visuallens.models.backbones.adapters import save_adapter
 from visuallens.models.backbones.local import LocalBackbone
 from visuallens.models.base import PromptImage
 from visuallens.profile.grid import gridify
-from visuallens.prompts import multi_image_answer, multi_image_prompt, short_caption
+from visuallens.prompts import (
+    aspect_prompt,
+    multi_image_answer,
+    multi_image_prompt,
+    short_caption,
+)
 from visuallens.training.answers import answer_losses, with_answer
 from visuallens.training.base import Losses
 from visuallens.training.captioned import CaptionedPhoto
@@ -35,9 +41,11 @@ from visuallens.training.loop import MODEL, Fitted, fit
 
 if TYPE_CHECKING:
     from numpy.random import Generator
+    from PIL.Image import Image
     from torch import nn
 
 _PHOTOS = "photos.json"
+_ASPECT_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +73,19 @@ class CaptionPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Sheet:
-    """A grid with a caption of each of its photos."""
+    """A grid with a caption of each of its photos, or a photo with its aspect words."""
 
     grid: PromptImage
     captions: tuple[str, ...]
+    asks_aspects: bool = False
+
+    @property
+    def prompt(self) -> str:
+        return aspect_prompt() if self.asks_aspects else multi_image_prompt(len(self.captions))
+
+    @property
+    def answer(self) -> str:
+        return self.captions[0] if self.asks_aspects else multi_image_answer(self.captions)
 
 
 class CaptionTask:
@@ -81,7 +98,11 @@ class CaptionTask:
 
     Source: §5.1, T(C).
     Choice: an example is a training photo, with others drawn to fill its grid and a place in it, so
-        that every photo is seen equally often; one of its captions is drawn each time.
+        that every photo is seen equally often; one of its captions is drawn each time. Where the
+        captions of a photo are tags, half of its examples are the photo alone and the prompt for
+        aspect words: they teach what §5.3 goes on with, and cost little. Tags are in another order
+        each time: where a table has them by the alphabet, nearly all answers of a model that had
+        learned that order began with the same early word, whatever the photo showed.
     """
 
     name = "captions"
@@ -131,8 +152,7 @@ class CaptionTask:
         save_adapter(self._backbone, folder, self._plan.record)
 
     def _losses(self, sheets: Sequence[_Sheet]) -> Losses:
-        prompts = [multi_image_prompt(len(sheet.captions)) for sheet in sheets]
-        answers = [multi_image_answer(sheet.captions) for sheet in sheets]
+        prompts, answers = [sheet.prompt for sheet in sheets], [sheet.answer for sheet in sheets]
         grids = [sheet.grid for sheet in sheets]
         try:
             inputs, targets = with_answer(self._backbone, grids, prompts, answers)
@@ -148,11 +168,28 @@ class CaptionTask:
     def _sheet(self, example: int, seed: int) -> _Sheet:
         """Draw the grid of an example and its captions."""
         rng = np.random.default_rng((seed, example))
+        photo = self._plan.train[example]
+        if photo.aspects and rng.random() < _ASPECT_SHARE:
+            return self._alone(photo, rng)
         others = min(self._side**2, self.size) - 1
         drawn = rng.choice(self.size - 1, others, replace=False)
         drawn += drawn >= example  # the example itself is skipped
         numbers = rng.permutation([example, *drawn])
         return self._drawn([self._plan.train[number] for number in numbers], rng)
+
+    def _alone(self, photo: CaptionedPhoto, rng: Generator) -> _Sheet:
+        """Show a photo as a captioner does, without grid and number, for its aspect words."""
+        image = PromptImage(self._opened(photo, self._plan.profile.image_side_px))
+        return _Sheet(image, (self._text(photo, photo.aspects, rng),), asks_aspects=True)
+
+    def _text(self, photo: CaptionedPhoto, texts: Sequence[str], rng: Generator) -> str:
+        """Draw a caption of a photo, or its tags in an order of their own."""
+        text = texts[int(rng.integers(len(texts)))]
+        if text in photo.aspects:
+            tags = text.split(", ")
+            order = rng.permutation(len(tags))
+            text = ", ".join(tags[at] for at in order)
+        return short_caption(text, self._plan.settings.max_words)
 
     def _asked(self, rng: Generator) -> tuple[list[_Sheet], list[Cell]]:
         """Draw a dev grid and some of its cells; of single photos, several grids of one cell."""
@@ -172,21 +209,20 @@ class CaptionTask:
 
     def _drawn(self, photos: Sequence[CaptionedPhoto], rng: Generator) -> _Sheet:
         side_px = self._plan.profile.image_side_px
-        cell_px, max_pixels = -(-side_px // self._side), self._plan.images.max_pixels
-        opened = []
-        for photo in photos:
-            image = open_pixels(str(photo.path), cell_px, max_pixels)
-            if image is None:
-                raise TrainingError(
-                    f"the photo {display_path(photo.path)} cannot be opened any more",
-                    "Put it back and run the same command again; it goes on where it stopped.",
-                )
-            opened.append(image)
+        cell_px = -(-side_px // self._side)
+        opened = [self._opened(photo, cell_px) for photo in photos]
         grid = gridify(opened, grid_side=self._side, image_side_px=side_px)
-        words = self._plan.settings.max_words
-        texts = [photo.captions[rng.integers(len(photo.captions))] for photo in photos]
-        captions = tuple(short_caption(text, words) for text in texts)
+        captions = tuple(self._text(photo, photo.captions, rng) for photo in photos)
         return _Sheet(PromptImage(grid, self._side), captions)
+
+    def _opened(self, photo: CaptionedPhoto, side_px: int) -> Image:
+        image = open_pixels(str(photo.path), side_px, self._plan.images.max_pixels)
+        if image is None:
+            raise TrainingError(
+                f"the photo {display_path(photo.path)} cannot be opened any more",
+                "Put it back and run the same command again; it goes on where it stopped.",
+            )
+        return image
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,14 +265,35 @@ def train_captions(
     """
     _refuse_other_photos(plan, folder)
     lessons = []
-    for side in plan.settings.grid_sides:
-        task, place = CaptionTask(backbone, plan, side), folder / f"side-{side}"
-        fitted = fit(task, loop, place, seed=plan.seed)
-        found = {line["step"]: line for line in read_log(place) if line["kind"] == "dev"}
-        lessons.append(Lesson(side, fitted, _metrics(found[0]), _metrics(found[fitted.best_step])))
+    with _labels_at_rest(backbone):
+        for side in plan.settings.grid_sides:
+            task, place = CaptionTask(backbone, plan, side), folder / f"side-{side}"
+            fitted = fit(task, loop, place, seed=plan.seed)
+            found = {line["step"]: line for line in read_log(place) if line["kind"] == "dev"}
+            before, after = _metrics(found[0]), _metrics(found[fitted.best_step])
+            lessons.append(Lesson(side, fitted, before, after))
     if is_main_process():
         save_adapter(backbone, folder / MODEL, plan.record)
     return lessons
+
+
+@contextmanager
+def _labels_at_rest(backbone: LocalBackbone) -> Iterator[None]:
+    """Leave the rows of label tokens as they are.
+
+    Choice: no caption has a label in it, so all that they could learn is to be unlikely; and their
+        gradient costs that of the whole vocabulary, a tenth of a step of a small model.
+    """
+    weights = backbone.parts.model.named_parameters()
+    labels = [weight for name, weight in weights if "trainable_tokens_delta" in name]
+    resting = [weight for weight in labels if weight.requires_grad]
+    for weight in resting:
+        weight.requires_grad_(requires_grad=False)
+    try:
+        yield
+    finally:
+        for weight in resting:
+            weight.requires_grad_(requires_grad=True)
 
 
 def _metrics(line: Mapping[str, Any]) -> Mapping[str, float]:  # Any: JSON

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from visuallens import registry
@@ -14,11 +15,13 @@ from visuallens.config import BackboneSettings
 from visuallens.errors import BackboneError, WeightsMissingError
 from visuallens.models import weights
 from visuallens.models.backbones import nano as nano_module
+from visuallens.models.backbones import nano_vision
 from visuallens.models.backbones.local import LocalBackbone
 from visuallens.models.backbones.nano import packaged
 from visuallens.models.backbones.nano_vision import NanoVision
 from visuallens.models.base import PromptImage
 from visuallens.models.label_space import NEW_LABELS
+from visuallens.models.labels import imagenet_labels
 
 
 @pytest.fixture(scope="module")
@@ -63,23 +66,66 @@ def test_a_kept_prefix_gives_the_same_probabilities(nano: LocalBackbone, grid: P
         np.testing.assert_allclose(nano.score_labels([grid], [prompt], labels)[0], row, atol=1e-4)
 
 
-def test_image_pieces_are_as_large_as_words(nano: LocalBackbone, grid: PromptImage) -> None:
+def test_image_pieces_are_no_larger_than_words(nano: LocalBackbone, grid: PromptImage) -> None:
+    """Means of words of the usual length: at most as long, and not nothing."""
     model = nano.parts.model
     features = torch.from_numpy(nano.parts.image_processor([grid]))
     with torch.inference_mode():
-        pieces = model.projector(features)
-        words = float(model.get_input_embeddings().weight.detach().std())
+        pieces = model.projector(features).norm(dim=1)
+        words = model.get_input_embeddings().weight.detach().norm(dim=1).mean()
     assert features.shape == (64, 1280)
-    assert 0.5 < float(pieces.std()) / words < 2
+    assert 0.2 < float(pieces.mean() / words) < 1.01
 
 
-@pytest.mark.parametrize(("grid_side", "pieces"), [(1, 64), (2, 64), (4, 64), (8, 64), (5, 25)])
-def test_an_image_becomes_pieces(grid: PromptImage, grid_side: int, pieces: int) -> None:
+def test_an_untrained_nano_reads_its_soft_words(nano: LocalBackbone) -> None:
+    """A piece that is surely of one class is the name of that class to the language model."""
+    model = nano.parts.model
+    number = next(at for at, label in enumerate(imagenet_labels()) if label.name == "pizza")
+    classifier = model.projector.classify
+    features = 20 * torch.nn.functional.normalize(classifier.weight[number : number + 1], dim=1)
+    tokenizer = nano.parts.tokenizer
+    with torch.inference_mode():
+        piece = model.projector(features.detach())
+        words = model.get_input_embeddings().weight
+        nearest = int(torch.nn.functional.cosine_similarity(piece, words).argmax())
+    assert tokenizer.decode([nearest]).strip().lower() == "pizza"
+
+
+@pytest.mark.parametrize(
+    ("grid_side", "layout"),
+    [(1, (1, 4)), (2, (4, 4)), (3, (9, 4)), (4, (16, 1)), (8, (64, 1))],
+)
+def test_an_image_becomes_pieces(
+    grid: PromptImage, grid_side: int, layout: tuple[int, int]
+) -> None:
     vision = NanoVision()
     image = PromptImage(grid.image, grid_side)
-    assert vision.pieces(image) == pieces
-    assert vision([image]).shape == (pieces, 1280)
-    assert NanoVision(by_cell=False).pieces(image) == 64
+    assert vision.layout(image) == layout
+    assert vision([image]).shape == (layout[0] * layout[1], 1280)
+    assert NanoVision(by_cell=False).layout(image) == (1, 64)
+
+
+def test_cells_stand_after_their_numbers(nano: LocalBackbone, grid: PromptImage) -> None:
+    """A single photo has none: there is nothing to tell it from."""
+    tokenizer, mark = nano.parts.tokenizer, nano.parts.image_token_id
+    single, four = (
+        nano.encode([PromptImage(grid.image, side)], ["Look."])["input_ids"][0].tolist()
+        for side in (1, 2)
+    )
+    shown = tokenizer.decode([token for token in four if token != mark])
+    assert "Image 1:\nImage 2:\nImage 3:\nImage 4:\nLook." in shown
+    assert "Image 1" not in tokenizer.decode(single)
+    after = [four[at - 2 : at] for at in range(len(four)) if four[at - 1] != mark == four[at]]
+    assert [tokenizer.decode(two) for two in after] == ["1:", "2:", "3:", "4:"]
+
+
+def test_the_tokens_of_a_grid_are_counted(nano: LocalBackbone, grid: PromptImage) -> None:
+    """Of 64 cells: a piece and a line break each, a mark of 4 tokens, one more for two digits."""
+    bare = nano.encode([None], ["Look."])["input_ids"].shape[1]
+    shown = nano.encode([grid], ["Look."])["input_ids"].shape[1]
+    assert shown - bare == 64 * 6 + 55
+    (counted,) = nano.count_tokens(["Look."], image=True)
+    assert counted == shown
 
 
 def test_a_cell_is_read_alone(grid: PromptImage) -> None:
@@ -92,9 +138,42 @@ def test_a_cell_is_read_alone(grid: PromptImage) -> None:
     assert np.flatnonzero(different).tolist() == [1]
 
 
-def test_a_prompt_cannot_bring_images_of_its_own(nano: LocalBackbone) -> None:
+def test_cells_are_read_once(grid: PromptImage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty ones of a grid are alike, and a grid that is shown again is known."""
+    read: list[int] = []
+    vision = NanoVision()
+    network = vision._map
+
+    def counting(inputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        read.append(len(inputs))
+        return network(inputs)
+
+    monkeypatch.setattr(vision, "_map", counting)
+    changed = grid.image.copy()
+    changed.paste((0, 0, 0), (0, 448, 896, 896))  # the lower half
+    first = vision([PromptImage(changed, 4)])
+    assert sum(read) == 9
+    np.testing.assert_array_equal(vision([PromptImage(changed, 4)]), first)
+    assert sum(read) == 9
+    assert len(np.unique(first[8:], axis=0)) == 1
+    vision([PromptImage(changed, 8)])  # another size of cells
+    assert sum(read) == 9 + 33
+
+
+def test_only_the_last_cells_are_kept(grid: PromptImage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nano_vision, "_REMEMBERED", 70)
+    vision = NanoVision()
+    first, second = vision([PromptImage(grid.image, 2)]), vision([grid])
+    assert (first.shape[0], second.shape[0]) == (16, 64)
+    assert sum(map(len, vision._known.values())) == vision._kept <= 70
+
+
+def test_a_prompt_cannot_bring_images_of_its_own(nano: LocalBackbone, grid: PromptImage) -> None:
     with pytest.raises(BackboneError, match="must not contain <image>"):
         nano.generate([None], ["<image> look"])
+    for side in (1, 2):
+        with pytest.raises(BackboneError, match="must not contain <image>"):
+            nano.generate([PromptImage(grid.image, side)], ["<image> look"])
 
 
 def packages_with(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

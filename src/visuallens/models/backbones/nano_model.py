@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-FEATURE_DIM = 1280
+from visuallens.models.efficientnet import CLASSES, FEATURE_DIM
 
 
 class NanoConfig(LlamaConfig):
@@ -20,18 +20,31 @@ class NanoConfig(LlamaConfig):
     model_type = "visuallens-nano"
     image_token_id: int = 0
     feature_dim: int = FEATURE_DIM
+    classes: int = CLASSES
 
 
 class Projector(nn.Module):
     """Turns image features into the language model's embeddings.
 
+    Soft words and what they miss: the classes that a piece may show, each as its name's embedding
+    and weighted by its probability, plus a small network that begins at zero.
+
     Args:
         feature_dim: of the vision network.
+        classes: that its classifier knows.
         hidden: of the language model.
+
+    Source: ConSE (Norouzi et al. 2014), the probability-weighted mean of class name embeddings.
+    Choice: a projector of random weights has to learn from thousands of photos what a language
+        model may read; soft words are read by an untrained one. The map before global average
+        pooling goes through the linear classifier as well as its mean does (class activation
+        maps, Zhou et al. 2016), so a piece has classes of its own.
     """
 
-    def __init__(self, feature_dim: int, hidden: int) -> None:
+    def __init__(self, feature_dim: int, classes: int, hidden: int) -> None:
         super().__init__()
+        self.classify = nn.Linear(feature_dim, classes)
+        self.name = nn.Linear(classes, hidden)
         self.norm = nn.LayerNorm(feature_dim)
         self.expand = nn.Linear(feature_dim, hidden)
         self.project = nn.Linear(hidden, hidden)
@@ -39,8 +52,9 @@ class Projector(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Project (pieces, feature_dim) features to (pieces, hidden) embeddings."""
         features = features.to(self.norm.weight.dtype)  # trained in float32, whatever is around it
-        hidden = nn.functional.gelu(self.expand(self.norm(features)))
-        projected: Tensor = self.project(hidden)
+        words = self.name(self.classify(features).softmax(dim=-1))
+        rest = self.project(nn.functional.gelu(self.expand(self.norm(features))))
+        projected: Tensor = words + rest
         return projected
 
 
@@ -51,7 +65,7 @@ class NanoForConditionalGeneration(LlamaForCausalLM):
 
     def __init__(self, config: NanoConfig) -> None:
         super().__init__(config)
-        self.projector = Projector(config.feature_dim, config.hidden_size)
+        self.projector = Projector(config.feature_dim, config.classes, config.hidden_size)
         self.post_init()  # type: ignore[no-untyped-call]  # transformers' own
 
     def forward(
@@ -82,20 +96,34 @@ class NanoForConditionalGeneration(LlamaForCausalLM):
         return super().forward(inputs_embeds=inputs_embeds, **arguments)
 
 
-def fit_scale(model: NanoForConditionalGeneration, seed: int = 0) -> None:
-    """Initialise the projector so that image pieces are as large as word embeddings.
+def initialise(
+    model: NanoForConditionalGeneration,
+    classifier: Tensor,
+    bias: Tensor,
+    names: Tensor,
+    seed: int = 0,
+) -> None:
+    """Initialise the projector so that pieces are soft words, as large as word embeddings.
 
     Args:
         model: its projector is overwritten.
+        classifier: (classes, feature_dim) float32, weights of the vision network's last layer.
+        bias: (classes,) float32, of the same layer.
+        names: (classes, hidden) float32, the embedding of each class's name.
         seed: the same weights on every machine.
     """
     generator = torch.Generator().manual_seed(seed)
     projector = model.projector
+    words = model.model.embed_tokens.weight
     with torch.no_grad():
-        for layer in (projector.expand, projector.project):
-            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator))
-            layer.weight.mul_(layer.in_features**-0.5)
-            layer.bias.zero_()
-        features = torch.randn((256, projector.expand.in_features), generator=generator)
-        words = model.model.embed_tokens.weight.std()
-        projector.project.weight.mul_(words / projector(features).std())
+        projector.classify.weight.copy_(classifier)
+        projector.classify.bias.copy_(bias)
+        size = words.norm(dim=1).mean() / names.norm(dim=1, keepdim=True)
+        projector.name.weight.copy_((names * size).T)
+        projector.name.bias.zero_()
+        projector.norm.reset_parameters()
+        shape = projector.expand.weight.shape
+        spread = projector.expand.in_features**-0.5
+        projector.expand.weight.copy_(torch.randn(shape, generator=generator) * spread)
+        for last in (projector.expand.bias, projector.project.weight, projector.project.bias):
+            last.zero_()

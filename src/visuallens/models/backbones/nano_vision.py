@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,13 @@ from visuallens.types import FloatArray
 if TYPE_CHECKING:
     from torch import nn
 
-PIECES_SIDE = 8
-"""An image becomes 8 x 8 pieces."""
+_WHOLE_SIDE = 8
+_CELL_SIDE = 2
+_LEAST_CROWDED = 4
 
 _MAP_SIDE = 9
-_REMEMBERED = 256
-"""Images whose pieces are kept, at most 84 MB: training and evaluation show the same ones again."""
+_REMEMBERED = 16_384
+"""Pieces that are kept, 84 MB: training and evaluation show the same cells again."""
 
 _BATCH = 16
 
@@ -38,18 +40,22 @@ class NanoVision:
 
     Choice: cell by cell. A cell of an 8 x 8 grid is 32 px wide when the grid is one image of 260
         px; read alone it is 260 px, and a linear probe tells far more of it
-        (docs/measurements.md), for about a third of a second more.
+        (docs/measurements.md), for about a third of a second more. A photo, or a cell of a grid of
+        up to 3 x 3, has 2 x 2 pieces, a cell of a larger grid one: soft words tell about as much of
+        a photo by one piece as by sixteen, and pieces make prompts long. A grid that is read as one
+        image has 8 x 8.
     """
 
     def __init__(self, *, by_cell: bool = True) -> None:
         self._by_cell = by_cell
         self._model = EmbeddedModel()
         self._known: OrderedDict[str, FloatArray] = OrderedDict()
+        self._kept = 0
 
-    def pieces(self, image: PromptImage) -> int:
-        """Count the pieces that an image becomes."""
-        side = image.grid_side if self._by_cell else 1
-        return (side * _pieces_per_side(side)) ** 2
+    def layout(self, image: PromptImage) -> tuple[int, int]:
+        """Count the cells that an image is read as, and the pieces of each."""
+        side = self._side(image)
+        return side**2, self._pieces_per_side(side) ** 2
 
     def __call__(self, images: Sequence[PromptImage]) -> FloatArray:
         """Read images.
@@ -61,25 +67,39 @@ class NanoVision:
             (pieces of all images, 1280) float32. A grid gives its cells in reading order, each
             cell its own pieces in reading order.
         """
-        return np.concatenate([self._remembered(image) for image in images])
+        return np.concatenate([self._read(image) for image in images])
 
-    def _remembered(self, image: PromptImage) -> FloatArray:
-        """Read an image, unless it is one of the last ones; a profile is asked more than once."""
-        key = image.digest
-        if key not in self._known:
-            self._known[key] = self._read(image)
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-        return self._known[key]
+    def _side(self, image: PromptImage) -> int:
+        return image.grid_side if self._by_cell else 1
+
+    def _pieces_per_side(self, side: int) -> int:
+        if not self._by_cell:
+            return _WHOLE_SIDE
+        return 1 if side >= _LEAST_CROWDED else _CELL_SIDE
 
     def _read(self, image: PromptImage) -> FloatArray:
-        side = image.grid_side if self._by_cell else 1
-        inputs = [self._model.prepare(cell) for cell in _cells(image.image, side)]
-        pooled = [
-            _pool(self._map(np.stack(inputs[start : start + _BATCH]))[0], _pieces_per_side(side))
-            for start in range(0, len(inputs), _BATCH)
-        ]
-        return np.concatenate(pooled)
+        """Read the cells of an image; those alike, and the last ones, are read once."""
+        side = self._side(image)
+        per_side = self._pieces_per_side(side)
+        cells = [*_cells(image.image, side)]
+        keys = [_digest(cell, per_side) for cell in cells]
+        found = {key: self._known[key] for key in keys if key in self._known}
+        new = {key: cell for key, cell in zip(keys, cells, strict=True) if key not in found}
+        read = [*new.items()]
+        for start in range(0, len(read), _BATCH):
+            some = read[start : start + _BATCH]
+            inputs = np.stack([self._model.prepare(cell) for _, cell in some])
+            pooled = np.split(_pool(self._map(inputs)[0], per_side), len(some))
+            found |= {key: pieces for (key, _), pieces in zip(some, pooled, strict=True)}
+        self._remember({key: found[key] for key in new})
+        return np.concatenate([found[key] for key in keys])
+
+    def _remember(self, cells: Mapping[str, FloatArray]) -> None:
+        """Keep the pieces of cells, and let the oldest go."""
+        self._known |= cells
+        self._kept += sum(map(len, cells.values()))
+        while self._kept > _REMEMBERED:
+            self._kept -= len(self._known.popitem(last=False)[1])
 
     @cached_property
     def _map(self) -> Network:
@@ -87,8 +107,11 @@ class NanoVision:
         return load_network(f"{CLASSIFIER_ID}-map", _build, [example], runtime="openvino")
 
 
-def _pieces_per_side(grid_side: int) -> int:
-    return max(1, PIECES_SIDE // grid_side)
+def _digest(cell: Image.Image, pieces_per_side: int) -> str:
+    """Tell a cell, read in so many pieces, from others."""
+    digest = hashlib.sha256(cell.tobytes())
+    digest.update(repr((cell.size, pieces_per_side)).encode())
+    return digest.hexdigest()
 
 
 def _cells(image: Image.Image, side: int) -> Iterator[Image.Image]:
