@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from visuallens.benchmark.metrics import first_relevant_rank, rank_metrics
 from visuallens.config import Settings
-from visuallens.errors import TrainingError
 from visuallens.models.attention import AttentionHead, AttentionMatcher
 from visuallens.models.attention_folder import save_matcher
 from visuallens.models.base import TextEncoder
@@ -26,6 +25,7 @@ from visuallens.training.attended import AttendedReader, Teacher, teacher_scores
 from visuallens.training.base import Losses
 from visuallens.training.losses import MatchForm, match_loss
 from visuallens.training.recollection import Recollections
+from visuallens.training.split import draw_rows, refuse_unindexed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,10 +66,12 @@ class AttentionTask:
         self._settings, self._own = settings, own
         self._benchmark = profiles.benchmark
         reader = AttendedReader(profiles, own)
-        train, dev = self._draw("train", own.examples), self._draw("dev", own.dev_examples)
+        train = draw_rows(profiles.benchmark, "train", own.examples, settings.seed)
+        dev = draw_rows(profiles.benchmark, "dev", own.dev_examples, settings.seed)
         self._train, _ = reader.read("train", train, as_chosen=True)
         known = len(reader.tables.candidates)
         self._dev, self._dev_examples = reader.read("dev", dev)
+        refuse_unindexed(profiles, self._dev_examples)
         self._recollections = Recollections(
             reader,
             train_candidates=known,
@@ -169,18 +171,6 @@ class AttentionTask:
     @property
     def _device(self) -> torch.device:
         return self._head.weights.device
-
-    def _draw(self, split: str, most: int) -> list[int]:
-        """Draw examples of a split with the run's seed; all, where there are no more."""
-        count = self._benchmark.count(split)
-        if count == 0:
-            raise TrainingError(
-                f"the {split} split of {self._benchmark.name} has no examples",
-                "Build the benchmark with more users, or with other shares of the splits.",
-            )
-        generator = np.random.default_rng((self._settings.seed, 5))
-        drawn: list[int] = generator.choice(count, min(count, most), replace=False).tolist()
-        return sorted(drawn)
 
     def _begin(self) -> None:
         """Take the scales of the head's inputs from training examples, and its first weights.

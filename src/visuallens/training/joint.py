@@ -34,7 +34,7 @@ from visuallens.training.answers import answer_losses, with_answer
 from visuallens.training.base import Losses
 from visuallens.training.losses import joint_loss, match_loss
 from visuallens.training.requests import MatchingQuestion, RefinedWords, TrainingRequests
-from visuallens.types import Example
+from visuallens.training.split import count_examples, draw_examples, refuse_unindexed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -79,9 +79,10 @@ class JointTask:
         if settings.training.joint.joint and not backbone.sees:
             logger.info("%s sees no photos: only matching is trained.", backbone.name)
         self._requests = TrainingRequests(profiles, backbone, self._settings, refined)
-        self._size = _count(profiles, "train")
-        self._dev = self._draw_dev()
-        _refuse_unindexed(profiles, self._dev)
+        self._size = count_examples(profiles.benchmark, "train")
+        most = settings.training.joint.dev_examples
+        self._dev = draw_examples(profiles.benchmark, "dev", most, settings.seed)
+        refuse_unindexed(profiles, self._dev)
 
     @property
     def model(self) -> nn.Module:
@@ -161,17 +162,6 @@ class JointTask:
         """Write the adapter, with the resolved settings and what it was trained on."""
         config = {**self._settings.model_dump(mode="json"), "trained_on": dict(self.trained_on)}
         save_adapter(self._backbone, folder, config)
-
-    def _draw_dev(self) -> list[Example]:
-        """Read some examples of dev.
-
-        Choice: drawn with the run's seed, so that every evaluation of a run is of the same ones.
-        """
-        count = _count(self._profiles, "dev")
-        generator = np.random.default_rng((self._settings.seed, 5))
-        most = min(count, self._settings.training.joint.dev_examples)
-        rows = generator.choice(count, most, replace=False).tolist()
-        return [found.example for found in self._profiles.benchmark.some("dev", rows)]
 
     def _match(self, questions: Sequence[MatchingQuestion]) -> Tensor:
         """Compute L_pred of each question, (questions,).
@@ -289,33 +279,3 @@ def label_ids(backbone: LocalBackbone, kind: LabelKind) -> tuple[int, ...]:
             "Train a fresh adapter, with labels that this backbone has: training.joint.labels",
         )
     return labels.token_ids
-
-
-def _count(profiles: BenchmarkProfiles, split: str) -> int:
-    count = profiles.benchmark.count(split)
-    if count == 0:
-        raise TrainingError(
-            f"the {split} split of {profiles.benchmark.name} has no examples",
-            "Build the benchmark with more users, or with other shares of the splits.",
-        )
-    return count
-
-
-def _refuse_unindexed(profiles: BenchmarkProfiles, examples: Sequence[Example]) -> None:
-    """Refuse a library without the benchmark's photos; say how many are missing."""
-    histories = [example.request.history for example in examples]
-    photos = sum(map(len, histories))
-    indexed = sum(map(profiles.count_indexed, histories))
-    if indexed == 0:
-        folder = profiles.benchmark.photos_folder
-        raise TrainingError(
-            f"no photo of {profiles.benchmark.name} is indexed in this library for this user",
-            f"Index them first: visuallens index {folder} --library LIBRARY --user USER",
-        )
-    if indexed < photos:
-        logger.warning(
-            "Of %d photos in the histories of dev examples, %d are indexed; the others are left "
-            "out.",
-            photos,
-            indexed,
-        )

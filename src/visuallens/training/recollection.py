@@ -59,7 +59,7 @@ class Recollections:
         shape: sizes.
 
     Raises:
-        TrainingError: no photo is indexed, or there are fewer training users than folds.
+        TrainingError: there are fewer training users than folds.
     """
 
     def __init__(
@@ -72,7 +72,6 @@ class Recollections:
         settings: AttentionTrainingSettings,
         seed: int,
     ) -> None:
-        _refuse_unindexed(reader, profiles)
         self._settings, self._seed = settings, seed
         tables = reader.tables
         self.candidates = list(tables.candidates)
@@ -284,12 +283,3 @@ def _folds(users: Sequence[str], count: int, seed: int) -> dict[str, int]:
 def _half(candidate_id: str, seed: int) -> int:
     """Deal a candidate into one of two halves, by its id, whichever photos it shows."""
     return hashlib.sha256(f"{seed}/{candidate_id}".encode()).digest()[0] % HALVES
-
-
-def _refuse_unindexed(reader: AttendedReader, profiles: BenchmarkProfiles) -> None:
-    if not reader.tables.photos:
-        folder = profiles.benchmark.photos_folder
-        raise TrainingError(
-            f"no photo of {profiles.benchmark.name} is indexed in this library for this user",
-            f"Index them first: visuallens index {folder} --library LIBRARY --user USER",
-        )

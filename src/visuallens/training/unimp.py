@@ -25,7 +25,8 @@ from visuallens.profiles import BenchmarkProfiles
 from visuallens.rankers.unimp import UniMPRanker, words_alone
 from visuallens.training.base import Losses
 from visuallens.training.requests import TrainingRequest, TrainingRequests
-from visuallens.types import Example, FloatArray
+from visuallens.training.split import count_examples, draw_examples, refuse_unindexed
+from visuallens.types import FloatArray
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -88,14 +89,10 @@ class UniMPTask:
         self._unimp, self._profiles = model, profiles
         self._requests = TrainingRequests(profiles, model, self._settings)
         self._made: OrderedDict[int, _Asked] = OrderedDict()
-        self._size = _count(profiles, "train")
-        self._dev = self._draw_dev()
-        if not any(profiles.count_indexed(one.request.history) for one in self._dev):
-            raise TrainingError(
-                f"no photo of {profiles.benchmark.name} is indexed in this library for this user",
-                f"Index them first: visuallens index {profiles.benchmark.photos_folder} --library "
-                "LIBRARY --user USER",
-            )
+        self._size = count_examples(profiles.benchmark, "train")
+        most = settings.training.unimp.dev_examples
+        self._dev = draw_examples(profiles.benchmark, "dev", most, settings.seed)
+        refuse_unindexed(profiles, self._dev)
 
     @property
     def model(self) -> nn.Module:
@@ -180,14 +177,6 @@ class UniMPTask:
             self._made.popitem(last=False)
         return taken
 
-    def _draw_dev(self) -> list[Example]:
-        """Read some examples of dev, the same ones as joint training does."""
-        count = _count(self._profiles, "dev")
-        generator = np.random.default_rng((self._settings.seed, 5))
-        most = min(count, self._settings.training.unimp.dev_examples)
-        rows = generator.choice(count, most, replace=False).tolist()
-        return [found.example for found in self._profiles.benchmark.some("dev", rows)]
-
 
 def open_untrained(settings: Settings, *, photo_dim: int, encoder: str) -> UniMP:
     """Open the language model of the settings and put fresh cross-attention into it.
@@ -224,13 +213,3 @@ def open_untrained(settings: Settings, *, photo_dim: int, encoder: str) -> UniMP
     )
     style, seed = settings.matching.style, settings.seed
     return build_unimp(language, shape, own.labels, style, encoder=encoder, seed=seed)
-
-
-def _count(profiles: BenchmarkProfiles, split: str) -> int:
-    count = profiles.benchmark.count(split)
-    if count == 0:
-        raise TrainingError(
-            f"the {split} split of {profiles.benchmark.name} has no examples",
-            "Build the benchmark with more users, or with other shares of the splits.",
-        )
-    return count
