@@ -27,7 +27,7 @@ def section(data: Path, photos: dict[str, Photos]) -> Iterator[str]:
         kept = food.where(food.is_test if half == "test" else ~food.is_test)
         curated = [
             {
-                _singular(tag)
+                singular(tag)
                 for tag in tags(records[name], "isTags", "containsTags", "descriptiveTags")
             }
             for name in kept.names
@@ -35,13 +35,13 @@ def section(data: Path, photos: dict[str, Photos]) -> Iterator[str]:
         for label, group in _THRESHOLDS:
             describer = Describer(imagenet_labels(), label_confidence=label, group_confidence=group)
             said = [describer.aspect_words(row) for row in softmax(kept.logits)]
-            yield f"| {half} | {label} | {group} | {_figures(said, curated)} |"
+            yield f"| {half} | {label} | {group} | {figures(said, curated)} |"
 
 
-def _figures(said: list[tuple[str, ...]], curated: list[set[str]]) -> str:
+def figures(said: list[tuple[str, ...]], curated: list[set[str]]) -> str:
     precisions, recalls = [], []
     for words, wanted in zip(said, curated, strict=True):
-        top = [_singular(word) for word in words[:_TOP]]
+        top = [singular(word) for word in words[:_TOP]]
         if top:
             precisions.append(np.mean([_names_one(word, wanted) for word in top]))
         if wanted:
@@ -63,7 +63,7 @@ def _same(word: str, tag: str) -> bool:
     return word == tag or word in tag.split() or tag in word.split()
 
 
-def _singular(tag: str) -> str:
+def singular(tag: str) -> str:
     words = []
     for word in tag.lower().split():
         if word.endswith("ies"):
