@@ -133,16 +133,29 @@ class AttentionRanker:
             torch.from_numpy(encode(descriptions)),
             torch.tensor([bool(one) for one in descriptions]),
         )
-        paths = sorted({path for candidate in candidates for path in candidate.photos})
-        known = self._resources.images(paths) if paths else {}
-        images = [
-            mean_image(matcher, [known[path] for path in candidate.photos if path in known])
-            for candidate in candidates
-        ]
-        recalled = memory.recall_candidates(torch.stack(images), texts)
+        recalled = memory.recall_candidates(self._mean_images(candidates, matcher), texts)
         numbers = memory.standardise(*numbers_of(candidates))
         parts = (recalled.by_image, recalled.by_text, recalled.familiarity, texts, numbers)
         return torch.cat(parts, dim=-1)
+
+    def _mean_images(self, candidates: Sequence[Candidate], matcher: AttentionMatcher) -> Tensor:
+        """Reduce the images of each candidate to one (image_dims,); zero where there is none."""
+        import torch
+
+        paths = sorted({path for candidate in candidates for path in candidate.photos})
+        known = self._resources.images(paths) if paths else {}
+        shown = [
+            (at, known[path])
+            for at, candidate in enumerate(candidates)
+            for path in candidate.photos
+            if path in known
+        ]
+        sums = torch.zeros((len(candidates), matcher.shape.image_dims))
+        if shown:
+            rows, embeddings = zip(*shown, strict=True)
+            reduced = matcher.memory.reduce_images(torch.from_numpy(np.stack(embeddings)))
+            sums.index_add_(0, torch.tensor(rows), reduced)
+        return torch.nn.functional.normalize(sums, dim=-1)
 
 
 def without_photos(profile: Profile) -> Profile:
@@ -166,16 +179,6 @@ def numbers_of(candidates: Sequence[Candidate]) -> tuple[Tensor, Tensor]:
     ratings = [np.nan if one.rating is None else one.rating for one in candidates]
     counts = [np.nan if one.rating_count is None else one.rating_count for one in candidates]
     return torch.tensor(ratings, dtype=torch.float32), torch.tensor(counts, dtype=torch.float32)
-
-
-def mean_image(matcher: AttentionMatcher, embeddings: Sequence[FloatArray]) -> Tensor:
-    """Reduce the images of a candidate to one (image_dims,), unit length; zero without images."""
-    import torch
-
-    if not embeddings:
-        return torch.zeros(matcher.shape.image_dims)
-    reduced = matcher.memory.reduce_images(torch.from_numpy(np.stack(embeddings)))
-    return torch.nn.functional.normalize(reduced.mean(dim=0), dim=-1)
 
 
 def read_photos(matcher: AttentionMatcher, embeddings: FloatArray) -> Tensor:
