@@ -321,9 +321,6 @@ class LocalBackbone:
         if not self.sees:
             return alone, alone
         blank = PromptImage(Image.new("RGB", (_GRID_SIDE_PX, _GRID_SIDE_PX)), grid_side=8)
-        count = getattr(self.parts.image_processor, "pieces", None)
-        if count is not None:  # it can tell without reading the image
-            return alone, alone + count(blank)
         return alone, self.family.encode(self.parts, [blank], [""])["input_ids"].shape[1]
 
 
