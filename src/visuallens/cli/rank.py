@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from visuallens.benchmark.schema import SPLITS
+from visuallens.cli.indexed import open_indexed
 from visuallens.cli.options import common, print_json, ranker_overrides
 
 if TYPE_CHECKING:
@@ -135,17 +136,9 @@ def open_ranker(
         The ranker, what is watched while it answers, and what it is made with.
     """
     from visuallens import registry
-    from visuallens.api import VisualLens
-    from visuallens.augment.store import Library
     from visuallens.evaluation.runs import Watched
-    from visuallens.profiles import BenchmarkProfiles
-    from visuallens.users import open_user
 
-    library, user = whose
-    lens = VisualLens(library, settings=settings)
-    with Library.open(lens.path) as store:
-        indexed = open_user(store, user, lens.model, settings)
-        profiles = BenchmarkProfiles(benchmark, indexed, lens.model, settings)
+    with open_indexed(benchmark, *whose, settings) as (lens, profiles):
         _refuse_unindexed(profiles, split)
         opened: list[Any] = []  # Any: the backbone, once a ranker has asked for it
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from visuallens.cli.indexed import open_indexed
 from visuallens.cli.options import backbone_overrides, common, print_json
 
 if TYPE_CHECKING:
@@ -136,18 +137,11 @@ def _begin(
     user: str,
     settings: Settings,
 ) -> Beginning:
-    from visuallens.api import VisualLens
-    from visuallens.augment.store import Library
-    from visuallens.profiles import BenchmarkProfiles
     from visuallens.training.photo_uses import find_beginning
-    from visuallens.users import open_user
 
     if words is not None and library is None:
         return find_beginning(benchmark, None, words)
-    lens = VisualLens(library, settings=settings)
-    with Library.open(lens.path) as store:
-        indexed = open_user(store, user, lens.model, settings)
-        profiles = BenchmarkProfiles(benchmark, indexed, lens.model, settings)
+    with open_indexed(benchmark, library, user, settings) as (_, profiles):
         return find_beginning(benchmark, profiles, words)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from visuallens.cli.indexed import open_indexed
 from visuallens.cli.options import common, print_json
 
 if TYPE_CHECKING:
@@ -38,27 +39,20 @@ def command(
 
     The benchmark's photos are indexed before: visuallens index FOLDER --library LIBRARY --user USER
     """
-    from visuallens.api import VisualLens
-    from visuallens.augment.store import Library
     from visuallens.benchmark.folder import Benchmark
     from visuallens.benchmark.run_file import read_run
     from visuallens.config import load_settings
-    from visuallens.profiles import BenchmarkProfiles
     from visuallens.training.attention import AttentionTask
     from visuallens.training.joint import hold_to_data
     from visuallens.training.loop import fit
     from visuallens.training.run import open_run
-    from visuallens.users import open_user
 
     chosen = () if teacher is None else (f"training.attention.teacher={json.dumps(str(teacher))}",)
     settings = load_settings(config, (*overrides, *chosen))
     run = settings.training.attention.teacher
     opened = Benchmark(benchmark)
     open_run(out, "attention", settings)
-    lens = VisualLens(library, settings=settings)
-    with Library.open(lens.path) as store:
-        indexed = open_user(store, user, lens.model, settings)
-        profiles = BenchmarkProfiles(opened, indexed, lens.model, settings)
+    with open_indexed(opened, library, user, settings) as (lens, profiles):
         scores = None if run is None else read_run(run, opened, "train").scores_of
         task = AttentionTask(profiles, lens.model.sentences, settings, lens.model.id, scores)
         hold_to_data(out, task.trained_on | digest_of(run))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from visuallens.cli.indexed import open_indexed
 from visuallens.cli.options import backbone_overrides, common, print_json
 
 if TYPE_CHECKING:
@@ -43,27 +44,20 @@ def command(
 
     The benchmark's photos are indexed before: visuallens index FOLDER --library LIBRARY --user USER
     """
-    from visuallens.api import VisualLens
-    from visuallens.augment.store import Library
     from visuallens.benchmark.folder import Benchmark
     from visuallens.config import load_settings
-    from visuallens.profiles import BenchmarkProfiles
     from visuallens.training.adapted import open_adapted
     from visuallens.training.aspects import read_refined
     from visuallens.training.joint import JointTask, hold_to_data
     from visuallens.training.loop import fit
     from visuallens.training.run import open_run
-    from visuallens.users import open_user
 
     settings = load_settings(config, (*overrides, *backbone_overrides(backbone, adapter)))
     training, style = settings.training, settings.matching.style
     opened = Benchmark(benchmark)
     refined = None if aspects is None else read_refined(aspects)
     open_run(out, "joint", settings)
-    lens = VisualLens(library, settings=settings)
-    with Library.open(lens.path) as store:
-        indexed = open_user(store, user, lens.model, settings)
-        profiles = BenchmarkProfiles(opened, indexed, lens.model, settings)
+    with open_indexed(opened, library, user, settings) as (_, profiles):
         trained = open_adapted(
             settings.backbone, training.lora, training.joint.labels, style, seed=settings.seed
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from visuallens.cli.indexed import open_indexed
 from visuallens.cli.options import backbone_overrides, common, print_json
 
 if TYPE_CHECKING:
@@ -34,24 +35,17 @@ def command(
 
     The benchmark's photos are indexed before: visuallens index FOLDER --library LIBRARY --user USER
     """
-    from visuallens.api import VisualLens
-    from visuallens.augment.store import Library
     from visuallens.benchmark.folder import Benchmark
     from visuallens.config import load_settings
-    from visuallens.profiles import BenchmarkProfiles
     from visuallens.training.loop import fit
     from visuallens.training.run import open_run
     from visuallens.training.unimp import UniMPTask, open_untrained
-    from visuallens.users import open_user
 
     settings = load_settings(config, (*overrides, *backbone_overrides(backbone)))
     opened = Benchmark(benchmark)
     open_run(out, "unimp", settings)
-    lens = VisualLens(library, settings=settings)
-    with Library.open(lens.path) as store:
-        indexed = open_user(store, user, lens.model, settings)
-        profiles = BenchmarkProfiles(opened, indexed, lens.model, settings)
-        photo_dim = indexed.opened.embeddings.shape[1]
+    with open_indexed(opened, library, user, settings) as (lens, profiles):
+        photo_dim = profiles.vectors(()).shape[1]
         model = open_untrained(settings, photo_dim=photo_dim, encoder=lens.model.id)
         task = UniMPTask(model, profiles, settings)
         fitted = fit(task, settings.training.loop, out, seed=settings.seed)
