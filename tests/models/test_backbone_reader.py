@@ -48,6 +48,7 @@ def test_captions_come_from_the_captioner_and_words_from_the_backbone() -> None:
 
 def test_what_both_have_cost_is_added() -> None:
     captioner, backbone = ToyBackbone(), ToyBackbone()
+    # A toy has no account; the reader takes one from whatever backbone has it.
     captioner.usage = SimpleNamespace(cost=0.5)  # type: ignore[attr-defined]
     backbone.usage = SimpleNamespace(cost=0.25)  # type: ignore[attr-defined]
     assert BackboneReader(backbone, captioner=captioner).cost == 0.75

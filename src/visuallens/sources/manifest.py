@@ -159,6 +159,7 @@ def _degrees_cell(row: Row, column: str, limit: int) -> float | None:
     if _is_empty(value):
         return None
     try:
+        # The type is open on purpose: what is no number raises, and is caught below.
         degrees = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         degrees = math.nan

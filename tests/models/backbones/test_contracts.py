@@ -310,7 +310,7 @@ def test_a_kept_prefix_is_used_with_an_image(
 
     def counted(*given: object, **inputs: object) -> object:
         ids = inputs["input_ids"]
-        read.append(ids.shape[1])  # type: ignore[attr-defined]
+        read.append(ids.shape[1])  # type: ignore[attr-defined]  # a tensor
         return forward(*given, **inputs)
 
     monkeypatch.setattr(backbone.parts.model, "forward", counted)

@@ -38,7 +38,7 @@ def test_a_second_question_reads_only_what_is_new(
 
     def counted(**inputs: object) -> object:
         ids = inputs["input_ids"]
-        read.append(ids.shape[1])  # type: ignore[attr-defined]
+        read.append(ids.shape[1])  # type: ignore[attr-defined]  # a tensor
         return forward(**inputs)
 
     monkeypatch.setattr(backbone.parts.model, "forward", counted)

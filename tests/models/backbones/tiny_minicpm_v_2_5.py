@@ -92,6 +92,7 @@ def write(folder: Path) -> None:
         },
     )
     torch.manual_seed(0)
+    # The remote code is ours, written into the folder above: consent to it is what is tested.
     config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
     model = AutoModel.from_config(config, trust_remote_code=True)
     save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})

@@ -91,5 +91,5 @@ def write_with(
     )
     torch.manual_seed(0)
     images = SiglipImageProcessorPil(size={"height": side_px, "width": side_px})
-    images.image_seq_length = (side_px // 14) ** 2  # type: ignore[attr-defined]
+    images.image_seq_length = (side_px // 14) ** 2  # type: ignore[attr-defined]  # its processor asks
     save(folder, PaliGemmaForConditionalGeneration(config), tokenizer, images)

@@ -98,7 +98,7 @@ class FakeServer:
         self.lock = threading.Lock()
         self.http = Listener(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
-        self.http.fake = self  # type: ignore[attr-defined]
+        self.http.fake = self  # type: ignore[attr-defined]  # read by Handler
         self.thread = threading.Thread(
             target=self.http.serve_forever, kwargs={"poll_interval": 0.02}
         )
@@ -129,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
 
     @property
     def fake(self) -> FakeServer:
-        server: FakeServer = self.server.fake  # type: ignore[attr-defined]
+        server: FakeServer = self.server.fake  # type: ignore[attr-defined]  # set above
         return server
 
     def do_GET(self) -> None:
