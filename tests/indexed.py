@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tests.augment.reader import ColourReader
-from tests.models.backbones import tiny_nano
 from visuallens import registry
 from visuallens.augment.pipeline import index
 from visuallens.augment.store import Library
 from visuallens.benchmark.folder import Benchmark
 from visuallens.config import Settings, load_settings
-from visuallens.models.backbones.local import LocalBackbone
 from visuallens.models.base import PhotoModel
 from visuallens.profiles import BenchmarkProfiles
 from visuallens.sources import find_files
-from visuallens.training.adapted import open_adapted
 from visuallens.types import FloatArray
 from visuallens.users import open_user
+
+if TYPE_CHECKING:
+    from visuallens.models.backbones.local import LocalBackbone
+
+# Workers import this module for its colours; what needs torch is imported where it is used.
 
 USER = "all"
 
@@ -87,6 +90,8 @@ def open_profiles(benchmark: Path, library: Path, settings: Settings) -> Benchma
 
 def write_nano(folder: Path) -> Path:
     """Save a tiny nano; the folder is made once."""
+    from tests.models.backbones import tiny_nano
+
     if not folder.exists():
         tiny_nano.write(folder)
     return folder
@@ -94,6 +99,8 @@ def write_nano(folder: Path) -> Path:
 
 def open_tiny(name: str, folder: Path, settings: Settings) -> LocalBackbone:
     """Open tiny weights as a registered backbone, with a trainable adapter."""
+    from visuallens.training.adapted import open_adapted
+
     chosen = settings.backbone.model_copy(update={"name": name, "model": str(folder)})
     training = settings.training
     style = settings.matching.style

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,17 @@ def test_a_missing_file_and_a_bad_override_are_refused(tmp_path: Path) -> None:
         load_settings(tmp_path / "nowhere.toml")
     with pytest.raises(SettingsError, match=r"section\.key=value"):
         load_settings(overrides=["max_photos"])
+
+
+def test_settings_travel_to_other_processes(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("[retrieval]\nmax_photos = 9\n")
+    settings = load_settings(file, ["preset=local", "profile.grid_side=3"])
+    assert type(settings) is Settings
+    again = pickle.loads(pickle.dumps(settings))  # noqa: S301 - made in the line itself
+    assert again == settings
+    assert (again.retrieval.max_photos, again.profile.grid_side) == (9, 3)
+    assert again.index.model == "siglip2"
 
 
 def test_settings_are_frozen() -> None:

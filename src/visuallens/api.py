@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -23,10 +23,11 @@ from visuallens.augment.estimate import estimate as estimate_files
 from visuallens.augment.forget import Receipt
 from visuallens.augment.forget import forget as forget_photos
 from visuallens.augment.pipeline import index as index_files
+from visuallens.augment.reading import Team
 from visuallens.augment.store import Library, LibraryStatus
 from visuallens.config import Settings, load_settings
 from visuallens.images import open_pixels
-from visuallens.loaded import LoadedModels
+from visuallens.loaded import LoadedModels, open_readers
 from visuallens.models.base import Backbone, PhotoModel
 from visuallens.models.image_files import ImageFileEncoder
 from visuallens.places import read_places
@@ -39,6 +40,7 @@ from visuallens.rankers.base import Ranker, RankerResources
 from visuallens.sources import find_files
 from visuallens.types import Candidate, FloatArray, GeoPoint, Profile, RankingRequest
 from visuallens.users import User, open_user
+from visuallens.workers import Workers
 
 if TYPE_CHECKING:
     from visuallens.models.attention import AttentionMatcher
@@ -91,6 +93,7 @@ class VisualLens:
         *,
         user: str = DEFAULT_USER,
         progress: Progress | None = None,
+        workers: Workers | None = None,
     ) -> IndexReport:
         """Add photos to the library: encode, caption, aspect words (§4.1).
 
@@ -98,6 +101,7 @@ class VisualLens:
             photos: folders, photos or manifests; only what is missing is computed.
             user: whose photos they are, unless a manifest says otherwise.
             progress: told what is going on, or None.
+            workers: who opens and reads the photos, several at a time; None: this process.
 
         Returns:
             What was done, with a reason for every file that is no photo.
@@ -105,18 +109,15 @@ class VisualLens:
         Raises:
             SourceError: a folder or manifest cannot be read at all.
             LibraryError: the library cannot be written.
+            WorkerError: a worker was lost; what was read before is kept.
         """
         files = find_files(photos)
         self.close()
         readers = self._loaded.readers()
+        team = Team(readers, partial(open_readers, self.settings), workers or Workers())
         with Library.open(self.path, create=True, writable=True) as library:
             return index_files(
-                library,
-                files,
-                readers,
-                user_id=user,
-                settings=self.settings,
-                progress=progress,
+                library, files, team, user_id=user, settings=self.settings, progress=progress
             )
 
     def estimate(

@@ -31,6 +31,7 @@
     │   └── CheckpointError          a checkpoint cannot be written, read, or is of another model
     ├── EvaluationError          an evaluation, or what it is given
     │   └── RunFileError             a run file is broken, or of another benchmark; names the line
+    ├── WorkerError              a worker of a long job was killed, or cannot work where it is
     ├── RequestError             a question, category or candidate list cannot be answered
     └── NothingIndexedError      the user has no photos in this library
 
@@ -352,6 +353,14 @@ class RunFileError(EvaluationError):
         self.line = line
         where = self.path if line is None else f"{self.path}, line {line}"
         super().__init__(f"{where}: {problem}", advice)
+
+
+class WorkerError(VisualLensError):
+    """A worker of a long job was killed, or cannot work where it is; what was done is kept."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        self.problem = problem
+        super().__init__(f"{problem}. {advice}")
 
 
 class RequestError(VisualLensError):

@@ -83,6 +83,11 @@ class LoadedModels:
         return [self.model, BackboneReader(self.backbone, captioner=self.captioner)]
 
 
+def open_readers(settings: Settings) -> list[PhotoReader]:
+    """Load what reads photos, in a process of its own; see `LoadedModels.readers`."""
+    return LoadedModels(settings).readers()
+
+
 def _open_backbone(settings: BackboneSettings) -> Backbone:
     backbone: Backbone = registry.load("backbones", settings.name)(settings)
     return backbone

@@ -181,6 +181,8 @@ class RankingRequest:
     Attributes:
         near: where the user is, if they said so; benchmark requests never set it.
         seed: decides every random draw made for this request.
+        places: of the candidates in the list that they come from, where they are shown in another
+            order (`evaluation/orders.py`); only to break ties by. Empty: as they are shown.
     """
 
     id: str
@@ -189,6 +191,7 @@ class RankingRequest:
     candidates: tuple[Candidate, ...]
     near: GeoPoint | None = None
     seed: int = 0
+    places: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,6 +192,34 @@ build("google-review-v", Path(raw), Path(out), settings, crew=Crew(progress=prog
 """
 
 
+def test_only_some_categories_are_asked_about(
+    built: Benchmark, google: Path, tmp_path: Path
+) -> None:
+    asked = {one["category"] for one in rows(built, schema.CATEGORIES)}
+    one_category = min(asked)
+    only = SMALL.model_copy(update={"categories": (one_category,)})
+    build("google-review-v", google, tmp_path / "out", only)
+    few = Benchmark(tmp_path / "out")
+    found = [example for split in schema.SPLITS for example in few.examples(split)]
+    assert {example.request.question.category for example in found} == {one_category}
+    # The same examples as among all.
+    before = {
+        one["example_id"]: one["candidates"]
+        for split in schema.SPLITS
+        for one in rows(built, schema.examples_file(split))
+        if one["category"] == one_category
+    }
+    assert {one.request.id for one in found} <= before.keys()
+    for example in found:
+        assert [one.id for one in example.request.candidates] == before[example.request.id]
+
+
+def test_an_unknown_category_is_answered_with_the_known_ones(google: Path, tmp_path: Path) -> None:
+    unknown = SMALL.model_copy(update={"categories": ("volcano",)})
+    with pytest.raises(RawDataError, match="volcano.*There are: "):
+        build("google-review-v", google, tmp_path / "out", unknown)
+
+
 def test_a_killed_build_leaves_no_benchmark_and_is_continued(
     built: Benchmark, google: Path, tmp_path: Path
 ) -> None:

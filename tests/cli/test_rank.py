@@ -164,6 +164,45 @@ def test_strangers_change_the_answer(tiny: Path, library: Path, tmp_path: Path) 
     assert first.scores.tolist() != second.scores.tolist()
 
 
+def test_histories_are_cut_and_candidates_shown_in_another_order(
+    tiny: Path, library: Path, tmp_path: Path
+) -> None:
+    def scores(name: str, *more: str) -> tuple[dict[str, Any], dict[str, list[float]]]:
+        record = called(*ranked_by("similarity", tiny, library, tmp_path / name, *more))
+        run = read_run(tmp_path / name, Benchmark(tiny), "test")
+        ids = run.example_ids
+        return record, {one: list(run.scores_of(one).values()) for one in ids}
+
+    whole, own = scores("whole.run")
+    cut, some = scores("cut.run", "--history", "2")
+    assert cut["history_photos"] == 2
+    assert cut["counts"]["photos"] == 2 * cut["examples"] < whole["counts"]["photos"]
+    assert some != own
+    # Without a photo nothing is known, and the seed decides.
+    none, nothing = scores("none.run", "--history", "0")
+    assert none["counts"]["photos"] == 0
+    assert {score for each in nothing.values() for score in each} == {0.0}
+    turned, shown = scores("turned.run", "--candidate-order", "1")
+    assert turned["candidate_order"] == 1
+    assert shown.keys() == own.keys()
+    assert all(shown[one] == pytest.approx(own[one], abs=1e-5) for one in own)
+    both, _ = scores("both.run", "--history", "2", "--shuffled-history", "--candidate-order", "3")
+    assert (both["history_photos"], both["shuffled_history"], both["candidate_order"]) == (
+        2,
+        True,
+        3,
+    )
+
+
+def test_plain_output_says_how_it_was_asked(tiny: Path, tmp_path: Path) -> None:
+    result = call(
+        "rank", tiny, "--control", "rating", "--out", tmp_path / "a.run",
+        "--history", "20", "--candidate-order", "4",
+    )  # fmt: skip
+    words = ", knowing the newest 20 photos of each history, with the candidates in order 4."
+    assert words in result.output
+
+
 def test_plain_output_says_what_to_do_next(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.run"
     result = call("rank", tiny, "--control", "rating", "--shuffled-history", "--out", out)

@@ -1,14 +1,16 @@
 """A ranker that can be slowed down, and a run of it that another process can kill.
 
-Run as: python -m tests.evaluation.slow_ranker BENCHMARK OUT SECONDS
+Run as: python -m tests.evaluation.slow_ranker BENCHMARK OUT SECONDS [ENGINE WORKERS]
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ import numpy as np
 
 from visuallens.benchmark.folder import Benchmark
 from visuallens.config import load_settings
-from visuallens.evaluation.runs import Asked, Watched, write_run
+from visuallens.evaluation.runs import Asked, Team, Watched, write_run
 from visuallens.rankers.base import to_ranking
 from visuallens.types import Ranking, RankingRequest
+from visuallens.workers import Workers
 
 
 class SlowRanker:
@@ -41,6 +44,17 @@ class SlowRanker:
         return {"requests": len(self.asked), "cost": 0.5 * len(self.asked)}
 
 
+def watched(ranker: SlowRanker) -> Watched:
+    return Watched(ranker.account, lambda history: len(history) // 2)
+
+
+@contextmanager
+def opened(wait_s: float = 0.0) -> Iterator[tuple[SlowRanker, Watched]]:
+    """Open one in a worker."""
+    ranker = SlowRanker(wait_s)
+    yield ranker, watched(ranker)
+
+
 # Any: JSON.
 def run(
     benchmark: Benchmark,
@@ -50,12 +64,15 @@ def run(
     sample: int | None = None,
     shuffled_history: bool = False,
     made_with: Mapping[str, Any] | None = None,
+    team: Team | None = None,
 ) -> dict[str, Any]:
-    """Run it over the train split; keywords are those of `Asked`."""
+    """Run it over the train split; keywords are those of `Asked` and `write_run`."""
     what = Asked("train", load_settings(), sample, shuffled_history, made_with or {})
-    watched = Watched(ranker.account, lambda history: len(history) // 2)
-    return write_run(ranker, benchmark, out, what, watched)
+    return write_run(ranker, benchmark, out, what, watched(ranker), team)
 
 
 if __name__ == "__main__":
-    run(Benchmark(Path(sys.argv[1])), Path(sys.argv[2]), SlowRanker(float(sys.argv[3])))
+    folder, into, seconds, *rest = sys.argv[1:]
+    who = Workers(rest[0], int(rest[1])) if rest else Workers()  # type: ignore[arg-type]
+    slow = partial(opened, float(seconds))
+    run(Benchmark(Path(folder)), Path(into), SlowRanker(float(seconds)), team=Team(slow, who))

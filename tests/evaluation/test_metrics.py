@@ -120,18 +120,3 @@ def test_metrics_agree_with_trec_eval(
         assert found.value == pytest.approx(mine, abs=1e-9), found
         compared += 1
     assert compared == len(ours) * len(lists)
-
-
-def test_metrics_agree_with_ranx(random_answers: tuple[CandidateLists, np.ndarray]) -> None:
-    ranx = pytest.importorskip("ranx")
-    lists, scores = random_answers
-    answers = ordered(lists, scores)
-    spans = [range(s, s + n) for s, n in zip(lists.starts, lists.lengths, strict=True)]
-    qrels = {
-        str(row): {str(at): 1 for at in own if lists.relevant[at]} for row, own in enumerate(spans)
-    }
-    run = {str(row): {str(at): float(scores[at]) for at in own} for row, own in enumerate(spans)}
-    found = ranx.evaluate(ranx.Qrels(qrels), ranx.Run(run), ["hit_rate@3", "mrr", "ndcg", "map"])
-    metrics = (hit(answers, 3), reciprocal_rank(answers), ndcg(answers), average_precision(answers))
-    for value, mine in zip(found.values(), metrics, strict=True):
-        assert value == pytest.approx(mine.mean(), abs=1e-9)

@@ -49,7 +49,7 @@ def test_a_run_holds_every_ranking_and_what_made_it(tiny: Benchmark, tmp_path: P
     assert (manifest["ranker"], manifest["split"]) == ("slow", "train")
     assert manifest["with"] == {"adapter": "none"}
     assert (manifest["version"], manifest["seed"]) == (__version__, 0)
-    assert manifest["settings"] == load_settings().model_dump(mode="json")
+    assert manifest["settings"] == load_settings().recorded()
     count = len(requests)
     photos = sum(len(request.history) for request in requests)
     halves = sum(len(request.history) // 2 for request in requests)

@@ -1,29 +1,26 @@
 """Indexing: files in, a library out; only what is missing is computed (§4.1).
 
-Photos are opened on threads while the models read the batch before. Each batch is written in one
-transaction, so a run that is killed at any moment loses at most that batch and doubles nothing.
+Each batch is written in one transaction, by this process alone, so a run that is killed at any
+moment loses at most what is not written yet and doubles nothing.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from visuallens.augment.base import Estimate, File, IndexReport, Progress
+from visuallens.augment.reading import BatchRead, Job, Team, read_files
 from visuallens.augment.records import (
     Known,
     Made,
     PhotoRecord,
-    Sighting,
     drop_unseen_photos,
     forget_refusals,
     has_unseen_photos,
@@ -36,28 +33,13 @@ from visuallens.augment.records import (
 )
 from visuallens.augment.store import DuplicateCounts, Library
 from visuallens.config import Settings
-from visuallens.errors import (
-    LibraryBusyError,
-    LibraryReadOnlyError,
-    PhotoError,
-    PromptTooLongError,
-    ServerRefusedError,
-)
-from visuallens.images import OpenedPhoto, display_path, fingerprint, open_photo
-from visuallens.models.base import PhotoReader, PreparedPhoto
-from visuallens.types import (
-    DateSource,
-    PhotoMetadata,
-    Refusal,
-    RefusalReason,
-)
+from visuallens.errors import LibraryBusyError, LibraryReadOnlyError
+from visuallens.images import display_path
+from visuallens.models.base import PhotoReader
+from visuallens.types import Refusal, RefusalReason
 
-logger = logging.getLogger(__name__)
-
-_LOOK_AHEAD_BATCHES = 2
 _PATIENCE_S = 600.0
 _LONG_RUN_S = 60.0
-_ABOUT_THE_PHOTO = frozenset((400, 413, 422))
 
 
 @dataclass(slots=True)
@@ -65,39 +47,29 @@ class _Run:
     """The state of one index run."""
 
     library: Library
-    readers: Sequence[PhotoReader]
+    team: Team
     user_id: str
     settings: Settings
     progress: Progress | None
     complete: tuple[set[str], ...] = ()
     announced: bool = False
+    done: int = 0
+    cost: float = 0.0
     indexed: int = 0
     unchanged: int = 0
     users: set[str] = field(default_factory=set)
     refused: list[Refusal] = field(default_factory=list)
     skipped: list[Refusal] = field(default_factory=list)
 
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """One file after its thread is done with it.
-
-    Attributes:
-        inputs: one for each reader, None where that reader has read the photo already.
-    """
-
-    sighting: Sighting
-    photo_id: str
-    metadata: PhotoMetadata
-    fingerprint: int
-    inputs: tuple[PreparedPhoto | None, ...]
-    placed_by_source: bool
+    @property
+    def readers(self) -> Sequence[PhotoReader]:
+        return self.team.readers
 
 
 def index(
     library: Library,
     files: Iterable[File | Refusal],
-    readers: Sequence[PhotoReader],
+    readers: Sequence[PhotoReader] | Team,
     *,
     user_id: str,
     settings: Settings,
@@ -108,7 +80,7 @@ def index(
     Args:
         library: open for writing.
         files: from a source; refusals are passed on.
-        readers: what they have made already is not made again.
+        readers: what they have made already is not made again; a team, where others read.
         user_id: of files whose source does not say.
         settings: `images`, `index`.
         progress: told how it goes, or None.
@@ -120,6 +92,7 @@ def index(
     Raises:
         LibraryFullError: the disk is full; what was written before is safe.
         LibraryBusyError: another run has been writing for ten minutes.
+        WorkerError: a worker of the team was lost; what was written before is safe.
 
     Choice: a photo whose file is gone stays in the history, which outlives files; `forget` removes
         it. A file that was refused is tried again, since a new package may read it. A date or
@@ -127,15 +100,16 @@ def index(
         a date in a caption made before stays.
     """
     start = time.perf_counter()
-    run = _Run(library, readers, user_id, settings, progress)
+    team = readers if isinstance(readers, Team) else Team(readers)
+    run = _Run(library, team, user_id, settings, progress)
     with index_lock(library.path, progress):
-        run.complete = tuple(photos_read_by(library, reader) for reader in readers)
+        run.complete = tuple(photos_read_by(library, reader) for reader in run.readers)
         todo = _plan(run, files)
         if progress is not None:
             progress.total(len(todo))
-        for batch in _batches(run, _open_all(run, todo)):
-            _read_and_save(run, batch)
-            _announce(run, len(batch), len(todo), time.perf_counter() - start)
+        for batch in read_files(todo, team, Job(user_id, settings, run.complete)):
+            _save(run, batch)
+            _announce(run, len(todo), time.perf_counter() - start)
         _finish(run, [display_path(file.path) for file in todo])
         counts = [library.duplicates(user) for user in sorted(run.users)]
     return IndexReport(
@@ -161,7 +135,7 @@ def unread_files(
     settings: Settings,
 ) -> list[File]:
     """List the files that an index run would open; see `index` for the arguments."""
-    run = _Run(library, readers, user_id, settings, None)
+    run = _Run(library, Team(readers), user_id, settings, None)
     run.complete = tuple(photos_read_by(library, reader) for reader in readers)
     return _plan(run, files)
 
@@ -233,142 +207,50 @@ def _is_same(known: Known, file: File) -> bool:
     return place is None or known.place == (place.latitude, place.longitude)
 
 
-def _open_all(run: _Run, todo: Sequence[File]) -> Iterator[_Opened]:
-    """Open files on threads, a bounded number ahead, in their order."""
-    settings = run.settings.index
-    ahead = settings.batch_size * _LOOK_AHEAD_BATCHES + settings.threads
-    waiting: deque[tuple[File, Future[_Opened | Refusal]]] = deque()
-    with ThreadPoolExecutor(settings.threads, thread_name_prefix="open-photo") as threads:
-        try:
-            for file in todo:
-                waiting.append((file, threads.submit(_open, run, file)))
-                if len(waiting) >= ahead:
-                    yield from _taken(run, *waiting.popleft())
-            while waiting:
-                yield from _taken(run, *waiting.popleft())
-        finally:
-            threads.shutdown(wait=True, cancel_futures=True)
-
-
-def _taken(run: _Run, file: File, future: Future[_Opened | Refusal]) -> Iterator[_Opened]:
-    """Yield an opened file, or note its refusal."""
-    try:
-        result = future.result()
-    # The outermost loop of a long job: one photo must never stop the other ten thousand.
-    except Exception as error:
-        logger.exception("a photo could not be opened")
-        detail = f"it cannot be read ({type(error).__name__}: {error})"
-        result = Refusal(display_path(file.path), RefusalReason.UNREADABLE, detail)
-    if isinstance(result, Refusal):
-        run.refused.append(result)
-        if run.progress is not None:
-            run.progress.advance(1)
-    else:
-        yield result
-
-
-def _open(run: _Run, file: File) -> _Opened | Refusal:
-    """Open one file and prepare it for the readers that have not read it; runs on a thread."""
-    images = run.settings.images
-    side_px = max((reader.input_side_px for reader in run.readers), default=1)
-    try:
-        photo = open_photo(file.path, min_side_px=side_px, max_pixels=images.max_pixels)
-    except PhotoError as error:
-        return error.refusal
-    inputs = tuple(
-        None if photo.id in complete else reader.prepare(photo.image)
-        for reader, complete in zip(run.readers, run.complete, strict=True)
-    )
-    user = file.user_id or run.user_id
-    sighting = Sighting(user, file.path, file.size_bytes, file.modified_ns)
-    metadata = _with_news(photo, file)
-    placed = file.location is not None
-    return _Opened(sighting, photo.id, metadata, fingerprint(photo.image), inputs, placed)
-
-
-def _with_news(photo: OpenedPhoto, file: File) -> PhotoMetadata:
-    """Let the source's date and place win over the file's own."""
-    metadata = photo.metadata
-    if file.taken_at is not None:
-        metadata = replace(metadata, taken_at=file.taken_at, date_source=DateSource.MANIFEST)
-    return metadata if file.location is None else replace(metadata, location=file.location)
-
-
-def _batches(run: _Run, opened: Iterable[_Opened]) -> Iterator[list[_Opened]]:
-    """Collect opened files until one batch for the models is full."""
-    batch: list[_Opened] = []
-    for one in opened:
-        batch.append(one)
-        if len(batch) >= run.settings.index.batch_size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _read_and_save(run: _Run, batch: Sequence[_Opened]) -> None:
-    """Run each reader over what it has not read, and write everything in one transaction."""
+def _save(run: _Run, batch: BatchRead) -> None:
+    """Write what was read of a batch in one transaction."""
     made: dict[str, list[Made]] = {}
-    for position, (reader, complete) in enumerate(zip(run.readers, run.complete, strict=True)):
-        unread = {one.photo_id: one for one in batch if one.photo_id not in complete}
-        for photo_id, result in _read(run, reader, position, list(unread.values())):
-            made.setdefault(photo_id, []).append(result)
-    save_photos(
-        run.library,
-        [
-            PhotoRecord(
-                one.photo_id,
-                one.sighting,
-                one.metadata,
-                one.fingerprint,
-                tuple(made.get(one.photo_id, ())),
-                one.placed_by_source,
-            )
-            for one in batch
-        ],
-    )
+    for reader, complete, readings in zip(run.readers, run.complete, batch.readings, strict=True):
+        for photo_id, one in readings.items():
+            if photo_id not in complete:
+                made.setdefault(photo_id, []).append(Made(reader, one.embedding, one.description))
+    records = [
+        PhotoRecord(
+            one.photo_id,
+            one.sighting,
+            one.metadata,
+            one.fingerprint,
+            tuple(made.get(one.photo_id, ())),
+            one.placed_by_source,
+        )
+        for one in batch.opened
+    ]
+    if records:
+        save_photos(run.library, records)
     for complete in run.complete:
         complete.update(made)
+    run.refused += batch.refused
     run.indexed += len(made)
-    run.unchanged += len(batch) - len(made)
+    run.unchanged += len(records) - len(made)
+    run.done += batch.files
+    run.cost += batch.cost
     if run.progress is not None:
-        run.progress.advance(len(batch))
+        run.progress.advance(batch.files)
 
 
-def _announce(run: _Run, batch: int, todo: int, seconds: float) -> None:
-    """Say after the first batch how long the rest will take, and what it will cost."""
-    if run.progress is None or run.announced:
+def _announce(run: _Run, todo: int, seconds: float) -> None:
+    """Say after the first batch how long the rest will take, and what it will cost.
+
+    Choice: where several workers read, after the first batch of each.
+    """
+    first = run.team.workers.count * run.settings.index.batch_size
+    if run.progress is None or run.announced or run.done < min(first, todo):
         return
     run.announced = True
-    share = (todo - batch) / batch
-    cost = sum(getattr(reader, "cost", 0.0) for reader in run.readers) * share
+    share = (todo - run.done) / run.done
+    cost = run.cost * share
     if seconds * share > _LONG_RUN_S or cost > 0:
-        run.progress.note(str(Estimate(todo - batch, seconds * share, cost)))
-
-
-def _read(
-    run: _Run, reader: PhotoReader, position: int, photos: Sequence[_Opened]
-) -> Iterator[tuple[str, Made]]:
-    """Read a batch; where a server refuses it, photo by photo, so that one costs no other."""
-    inputs = [array for photo in photos if (array := photo.inputs[position]) is not None]
-    if not inputs:
-        return
-    try:
-        readings = reader.read(inputs, [photo.metadata for photo in photos])
-    except (ServerRefusedError, PromptTooLongError) as error:
-        if isinstance(error, ServerRefusedError) and error.status not in _ABOUT_THE_PHOTO:
-            raise
-        if len(photos) > 1:
-            for photo in photos:
-                yield from _read(run, reader, position, [photo])
-            return
-        path = display_path(photos[0].sighting.path)
-        run.refused.append(Refusal(path, RefusalReason.NOT_DESCRIBED, str(error)))
-        return
-    for row, photo in enumerate(photos):
-        embedding = None if readings.embeddings is None else readings.embeddings[row]
-        description = None if readings.descriptions is None else readings.descriptions[row]
-        yield photo.photo_id, Made(reader, embedding, description)
+        run.progress.note(str(Estimate(todo - run.done, seconds * share, cost)))
 
 
 def _finish(run: _Run, tried: Sequence[str]) -> None:

@@ -110,6 +110,7 @@ class Rules:
     min_history: int
     history_gap_days: float
     min_category_reviews: int
+    categories: tuple[str, ...]
     kept_phrases: tuple[str, ...]
     visited: Literal["keep", "drop"]
     genre_words: bool

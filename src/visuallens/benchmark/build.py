@@ -28,7 +28,6 @@ from visuallens.benchmark.businesses import (
 )
 from visuallens.benchmark.catalogue import write_catalogue
 from visuallens.benchmark.database import database, quoted, target
-from visuallens.benchmark.engine import session
 from visuallens.benchmark.reading import FileReport, ReadTask, read_file
 from visuallens.benchmark.search import SearchReport, SearchTask, search
 from visuallens.benchmark.splits import Group, Part, parts_of, shares_of
@@ -38,6 +37,7 @@ from visuallens.benchmark.world import COUNTS, WorldPlan, load_world
 from visuallens.benchmark.writing import discard, finish, refuse_existing
 from visuallens.config import BenchmarkSettings
 from visuallens.errors import BenchmarkFolderError, RawDataError
+from visuallens.workers import session
 
 _BUCKET_BYTES = 48 << 20
 """Raw reviews, unzipped, that one bucket holds; about 150,000 reviews."""
@@ -192,14 +192,27 @@ class _Build:
                 f"GROUP BY business ORDER BY business) TO {target(tables / COUNTS)}"
             )
         reviews = _total(one.category_reviews for one in timelines)
-        floor = max(self.job.rules.min_category_reviews, 1)
         return WorldPlan(
             tables,
-            frozenset(category for category, count in reviews.items() if count >= floor),
+            self._categories(reviews),
             self.job.dataset().distance,
             tuple(dict.fromkeys(part.half for part in parts)),
             self.job.seed,
         )
+
+    def _categories(self, reviews: Mapping[str, int]) -> frozenset[str]:
+        """Choose the categories that are asked about, by their numbers of reviews."""
+        rules = self.job.rules
+        floor = max(rules.min_category_reviews, 1)
+        large = frozenset(category for category, count in reviews.items() if count >= floor)
+        if absent := sorted(set(rules.categories) - large):
+            raise RawDataError(
+                self.job.raw,
+                f"no category {', '.join(map(repr, absent))} has {floor:,} reviews or more",
+                "Name others in benchmark.categories. There are: "
+                f"{', '.join(sorted(large)) or 'none'}.",
+            )
+        return large.intersection(rules.categories) if rules.categories else large
 
     def _search(
         self, buckets: Iterable[int], plan: WorldPlan, parts: tuple[Part, ...]

@@ -6,21 +6,15 @@ that all workers see. So an engine decides how fast a benchmark is built, and no
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
-from typing import Any, Literal, TypeVar
+from multiprocessing import get_context
+from typing import TypeVar
 
-from visuallens.errors import MissingPackageError
+from visuallens.workers import Engine, load_ray, prepare_process, session
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-Engine = Literal["local", "ray"]
 
 
 def run(
@@ -53,7 +47,7 @@ def run(
     else:
         # Spawned, since a forked process would inherit the threads of DuckDB and Arrow.
         count = min(workers, len(tasks))
-        with ProcessPoolExecutor(count, get_context("spawn"), _prepare_worker) as pool:
+        with ProcessPoolExecutor(count, get_context("spawn"), prepare_process) as pool:
             futures = {pool.submit(function, task): number for number, task in enumerate(tasks)}
             try:
                 for future in as_completed(futures):
@@ -62,54 +56,11 @@ def run(
                 pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when it is gone: nobody else would stop the worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)
-
-
-@contextmanager
-def session(engine: Engine, workers: int) -> Iterator[None]:
-    """Keep an engine running over several calls of `run`, since Ray takes seconds to start.
-
-    Args:
-        engine: of the calls.
-        workers: of the calls.
-
-    Raises:
-        MissingPackageError: Ray is asked for and not installed.
-    """
-    if engine == "local":
-        yield
-        return
-    ray = _ray()
-    if ray.is_initialized():
-        yield
-        return
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level="ERROR")
-    else:
-        ray.init(
-            num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
-        )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
 def _on_ray(
     function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
 ) -> Iterator[tuple[int, Result]]:
     with session("ray", workers):
-        ray = _ray()
+        ray = load_ray()
         remote = ray.remote(function)
         waiting = {remote.remote(task): number for number, task in enumerate(tasks)}
         while waiting:
@@ -119,13 +70,3 @@ def _on_ray(
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from error
             yield waiting.pop(done), result
-
-
-def _ray() -> Any:  # noqa: ANN401 - the module, which is optional
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingPackageError(
-            "ray", "The engine 'ray'", "pip install 'visuallens[benchmark,scale]'"
-        ) from error
-    return ray

@@ -160,6 +160,40 @@ def history_batches(
             )
 
 
+def count_photos(benchmark: Benchmark, lists: CandidateLists) -> Ints:
+    """Count the photos of each history.
+
+    Args:
+        benchmark: an open one.
+        lists: of some of its questions.
+
+    Returns:
+        (examples,) counts, in the order of the lists.
+    """
+    counted: dict[str, int] = {}
+    with benchmark.open_table(schema.examples_file(lists.split)) as file:
+        for batch in file.iter_batches(4096, columns=["example_id", "history"]):
+            lengths = pc.fill_null(pc.list_value_length(batch["history"]), 0).to_pylist()
+            counted.update(zip(batch["example_id"].to_pylist(), lengths, strict=True))
+    return np.array([counted[example_id] for example_id in lists.example_ids], np.int64)
+
+
+def count_categories(benchmark: Benchmark, split: str) -> dict[str, int]:
+    """Count the examples of each category.
+
+    Args:
+        benchmark: an open one.
+        split: "train", "dev" or "test".
+
+    Returns:
+        Category → how many of its examples there are; those without any are left out.
+    """
+    column = _table(benchmark, schema.examples_file(split), ["category"])["category"]
+    counted = pc.value_counts(column)
+    names, counts = (counted.field(name).to_pylist() for name in ("values", "counts"))
+    return dict(zip(names, counts, strict=True))
+
+
 # Any, here and below: pyarrow is untyped.
 def _table(benchmark: Benchmark, name: str, columns: list[str]) -> Any:  # noqa: ANN401
     with benchmark.open_table(name) as file:

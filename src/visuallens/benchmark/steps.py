@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import msgspec
 from filelock import FileLock, Timeout
 
-from visuallens.benchmark.engine import Engine, run
+from visuallens.benchmark.engine import run
 from visuallens.benchmark.writing import discard
 from visuallens.errors import BenchmarkFolderError
+from visuallens.workers import Engine
 
 Task = TypeVar("Task")
 Report = TypeVar("Report")

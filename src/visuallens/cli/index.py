@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from visuallens.cli.options import backbone_overrides, common, print_json
+from visuallens.cli.options import (
+    backbone_overrides,
+    chosen_workers,
+    common,
+    on_workers,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from visuallens.augment.base import Estimate, IndexReport
@@ -23,11 +29,15 @@ _SHOWN_PER_REASON = 5
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--backbone", help="Let this backbone write captions and aspect words.")
 @click.option("--estimate", is_flag=True, help="Only say how long it would take.")
+@on_workers
 @common
 def command(
     photos: tuple[Path, ...],
     backbone: str | None,
     estimate: bool,
+    engine: str,
+    workers: int | None,
+    gpus: float,
     library: Path | None,
     user: str,
     config: Path | None,
@@ -42,6 +52,9 @@ def command(
     from visuallens.cli.progress import Bar
     from visuallens.config import load_settings
 
+    crew = chosen_workers(engine, workers, gpus)
+    if estimate and not crew.is_alone:
+        raise click.UsageError("--estimate goes without --engine and --workers.")
     if backbone:
         overrides = (*overrides, *backbone_overrides(backbone), "index.describe_by=backbone")
     lens = VisualLens(library, settings=load_settings(config, overrides))
@@ -50,7 +63,7 @@ def command(
         return
     bar = Bar()
     try:
-        report = lens.index(photos, user=user, progress=bar)
+        report = lens.index(photos, user=user, progress=bar, workers=crew)
     finally:
         bar.close()
     if as_json:

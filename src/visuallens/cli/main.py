@@ -41,6 +41,7 @@ COMMANDS = {
     "benchmark": ("visuallens.cli.benchmark", "Build, describe and audit the benchmarks."),
     "train": ("visuallens.cli.train", "Train the backbone in the stages of the paper."),
     "rank": ("visuallens.cli.rank", "Rank the candidates of a benchmark; writes a run file."),
+    "annotate": ("visuallens.cli.annotate", "Write a page on which people rank (§6.3)."),
     "evaluate": ("visuallens.cli.evaluate", "Score and compare run files (§6.2, §7)."),
     "adapters": ("visuallens.cli.adapters", "List, show, merge and export trained adapters."),
     "demo": ("visuallens.cli.demo", "Index sample photos and ask three questions."),

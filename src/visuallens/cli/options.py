@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from visuallens.workers import Workers
 
 # Any: click decorates functions of every signature.
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -41,6 +44,44 @@ def common(function: Command) -> Command:
     ):
         function = option(function)
     return function
+
+
+def on_workers(function: Command) -> Command:
+    """Add --engine, --workers and --gpus."""
+    for option in reversed(
+        (
+            click.option(
+                "--engine",
+                type=click.Choice(["local", "ray"]),
+                default="local",
+                show_default=True,
+                help="Processes of this machine, or a Ray cluster.",
+            ),
+            click.option(
+                "--workers",
+                type=click.IntRange(1),
+                help="Tasks at a time. [default: 1; with ray, one per processor]",
+            ),
+            click.option(
+                "--gpus",
+                type=click.FloatRange(0),
+                default=0.0,
+                show_default=True,
+                help="Of each worker of ray; may be a fraction.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def chosen_workers(engine: str, workers: int | None, gpus: float) -> Workers:
+    """Turn --engine, --workers and --gpus into who does the work."""
+    if engine == "ray":
+        return Workers("ray", workers or os.cpu_count() or 1, gpus)
+    if gpus:
+        raise click.UsageError("--gpus goes with --engine ray.")
+    return Workers(count=workers or 1)
 
 
 def backbone_overrides(backbone: str | None, adapter: Path | None = None) -> tuple[str, ...]:

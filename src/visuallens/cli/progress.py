@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Never
 
 from tqdm import tqdm
@@ -24,7 +25,7 @@ class Bar:
 
     def note(self, text: str) -> None:
         """Show one line above the bar."""
-        tqdm.write(text)
+        tqdm.write(text, file=sys.stderr)
 
     def close(self) -> None:
         """Leave the bar where it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,20 @@ import click
 
 from visuallens.benchmark.schema import SPLITS
 from visuallens.cli.indexed import open_indexed
-from visuallens.cli.options import common, print_json, ranker_overrides
+from visuallens.cli.options import (
+    chosen_workers,
+    common,
+    on_workers,
+    print_json,
+    ranker_overrides,
+)
 
 if TYPE_CHECKING:
     from visuallens.benchmark.folder import Benchmark
     from visuallens.config import Settings
-    from visuallens.evaluation.runs import Watched
+    from visuallens.evaluation.runs import Asked, Watched
     from visuallens.rankers.base import Ranker
+    from visuallens.workers import Workers
 
 _LOOKED_AT = 50
 """Questions in which a photo must be indexed before a long run begins."""
@@ -34,6 +41,11 @@ _LOOKED_AT = 50
     help="Instead of a ranker: random, rating, nearest, popularity, item-knn or ease. They look at "
     "no pixels and need no library.",
 )
+@click.option(
+    "--system",
+    metavar="NAME",
+    help="Instead of both: a row of Table 2 by its name, such as text-llm; see docs/evaluation.md.",
+)
 @click.option("--backbone", help="For rankers that ask one; see: visuallens models")
 @click.option(
     "--adapter",
@@ -48,24 +60,44 @@ _LOOKED_AT = 50
     "--shuffled-history", is_flag=True, help="Ask everybody with the photos of another user."
 )
 @click.option(
+    "--history",
+    type=click.IntRange(0),
+    metavar="PHOTOS",
+    help="Know only the newest PHOTOS of each history; 0: none at all. [default: all]",
+)
+@click.option(
+    "--candidate-order",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Show the candidates in another order: 1, 2, ... are drawn, 0 is the benchmark's.",
+)
+@click.option(
     "--ease-ridge",
     type=click.FloatRange(0, min_open=True),
     default=1000.0,
     show_default=True,
     help="Lambda of the control ease.",
 )
+@on_workers
 @common
 def command(
     benchmark: Path,
     out: Path,
     ranker: str | None,
     control: str | None,
+    system: str | None,
     backbone: str | None,
     adapter: Path | None,
     split: str,
     examples: int | None,
     shuffled_history: bool,
+    history: int | None,
+    candidate_order: int,
     ease_ridge: float,
+    engine: str,
+    workers: int | None,
+    gpus: float,
     library: Path | None,
     user: str,
     config: Path | None,
@@ -81,21 +113,29 @@ def command(
     from visuallens.config import load_settings
     from visuallens.evaluation.runs import Asked, write_run
 
+    if system is not None:
+        if ranker or control:
+            raise click.UsageError("--system goes without --ranker and --control.")
+        ranker, control, own = of_system(system, adapter)
+        overrides = (*own, *overrides)
     if control is not None and (ranker or backbone or adapter):
         raise click.UsageError("--control goes without --ranker, --backbone and --adapter.")
+    if control is not None and (engine != "local" or workers or gpus):
+        raise click.UsageError(
+            "--control goes without --engine, --workers and --gpus: it answers in this process."
+        )
+    crew = chosen_workers(engine, workers, gpus)
     settings = load_settings(config, overrides)
     name = ranker or settings.ranker.name
     given = ranker_overrides(name, backbone, adapter)
     settings = load_settings(config, (*overrides, *given)) if given else settings
     opened = Benchmark(benchmark)
+    asked = Asked(split, settings, examples, shuffled_history, {}, history, candidate_order)
     if control is not None:
         chosen, made_with = open_control(control, opened, ease_ridge)
-        asked = Asked(split, settings, examples, shuffled_history, made_with)
-        manifest = write_run(chosen, opened, out, asked)
+        manifest = write_run(chosen, opened, out, replace(asked, made_with=made_with))
     else:
-        with open_ranker(name, opened, split, settings, (library, user)) as (made, watched, using):
-            asked = Asked(split, settings, examples, shuffled_history, using)
-            manifest = write_run(made, opened, out, asked, watched)
+        manifest = ask_ranker(name, opened, out, asked, (library, user), crew)
     if as_json:
         print_json({"run": str(out), **manifest})
     else:
@@ -103,6 +143,67 @@ def command(
 
 
 # Any, here and below: JSON.
+def ask_ranker(
+    name: str,
+    benchmark: Benchmark,
+    out: Path,
+    asked: Asked,
+    whose: tuple[Path | None, str],
+    workers: Workers,
+) -> dict[str, Any]:
+    """Let a ranker answer into a run file, in this process or in workers.
+
+    Args:
+        name: a registered ranker.
+        benchmark: that asks.
+        out: the run file.
+        asked: what is asked.
+        whose: the library, None for the system's, and the user as which the photos are indexed.
+        workers: who answer.
+
+    Returns:
+        The manifest.
+    """
+    from visuallens.api import VisualLens
+    from visuallens.evaluation.runs import Team, write_run
+
+    library, user = whose
+    settings = asked.settings
+    # Named in full, for the system's library may be another one where a worker is.
+    known = (VisualLens(library, settings=settings).path, user)
+    with open_ranker(name, benchmark, asked.split, settings, known) as (ranker, watched, encoder):
+        using = made_with_models(encoder, settings)
+        team = Team(RankerOpener(name, benchmark.folder, settings, known), workers)
+        return write_run(ranker, benchmark, out, replace(asked, made_with=using), watched, team)
+
+
+def of_system(name: str, adapter: Path | None) -> tuple[str | None, str | None, tuple[str, ...]]:
+    """Look a system up.
+
+    Args:
+        name: of it.
+        adapter: that is given for it, or None.
+
+    Returns:
+        Its ranker or None, its control or None, and its settings.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+        RequestError: it has to be trained, and nothing was given.
+    """
+    from visuallens.errors import RequestError
+    from visuallens.evaluation.systems import system
+
+    found = system(name)
+    if found.trained_by is not None and adapter is None:
+        given = "".join(f" --set {one}" for one in found.settings)
+        raise RequestError(
+            f"The system {name!r} has to be trained first: visuallens train {found.trained_by} "
+            f"BENCHMARK{given} --out RUN, then --adapter RUN/model"
+        )
+    return found.ranker, found.control, (*found.settings, *found.ranked_with)
+
+
 def open_control(
     name: str, benchmark: Benchmark, ease_ridge: float
 ) -> tuple[Ranker, dict[str, Any]]:
@@ -119,27 +220,28 @@ def open_control(
 def open_ranker(
     name: str,
     benchmark: Benchmark,
-    split: str,
+    split: str | None,
     settings: Settings,
-    whose: tuple[Path | None, str],
-) -> Iterator[tuple[Ranker, Watched, dict[str, Any]]]:
+    whose: tuple[Path, str],
+) -> Iterator[tuple[Ranker, Watched, str]]:
     """Open a ranker over the library in which the benchmark's photos are indexed.
 
     Args:
         name: a registered ranker.
         benchmark: that asks.
-        split: whose photos must be indexed.
+        split: whose photos must be indexed; None: that is known.
         settings: the whole tree.
         whose: the library, and the user as which the photos are indexed.
 
     Yields:
-        The ranker, what is watched while it answers, and what it is made with.
+        The ranker, what is watched while it answers, and the id of the encoder.
     """
     from visuallens import registry
     from visuallens.evaluation.runs import Watched
 
     with open_indexed(benchmark, *whose, settings) as (lens, profiles):
-        _refuse_unindexed(profiles, split)
+        if split is not None:
+            _refuse_unindexed(profiles, split)
         opened: list[Any] = []  # Any: the backbone, once a ranker has asked for it
 
         def backbone() -> Any:  # noqa: ANN401 - as above
@@ -157,13 +259,43 @@ def open_ranker(
         ranker: Ranker = registry.load("rankers", name)(
             profiles.resources(backbone, lens.draw, lens.matcher)
         )
-        using = {
-            "encoder": lens.model.id,
-            "backbone": settings.backbone.name,
-            **_trained("adapter", settings.backbone.adapter),
-            **_trained("matcher", settings.ranker.model),
-        }
-        yield ranker, Watched(account, missing_photos), using
+        yield ranker, Watched(account, missing_photos), lens.model.id
+
+
+@dataclass(frozen=True, slots=True)
+class RankerOpener:
+    """Opens in a worker the ranker that `open_ranker` opens here.
+
+    Attributes:
+        name: a registered ranker.
+        folder: of the benchmark that asks.
+        settings: the whole tree.
+        whose: the library, and the user as which the photos are indexed.
+    """
+
+    name: str
+    folder: Path
+    settings: Settings
+    whose: tuple[Path, str]
+
+    @contextmanager
+    def __call__(self) -> Iterator[tuple[Ranker, Watched]]:
+        """Open the ranker, with what is watched while it answers."""
+        from visuallens.benchmark.folder import Benchmark
+
+        opened = Benchmark(self.folder)
+        with open_ranker(self.name, opened, None, self.settings, self.whose) as (made, watched, _):
+            yield made, watched
+
+
+def made_with_models(encoder: str, settings: Settings) -> dict[str, Any]:
+    """Say which models decide the answers of a ranker."""
+    return {
+        "encoder": encoder,
+        "backbone": settings.backbone.name,
+        **_trained("adapter", settings.backbone.adapter),
+        **_trained("matcher", settings.ranker.model),
+    }
 
 
 def _trained(name: str, folder: Path | None) -> dict[str, Any]:
@@ -195,10 +327,9 @@ def _refuse_unindexed(profiles: Any, split: str) -> None:  # noqa: ANN401 - Benc
 def as_text(out: Path, manifest: Mapping[str, Any]) -> str:
     """Write what a run did for reading."""
     latency = manifest["latency_ms"]
-    strangers = ", each with another user's history" if manifest["shuffled_history"] else ""
     lines = [
         f"{manifest['ranker']} answered {manifest['examples']:,} questions of the "
-        f"{manifest['split']} split of {manifest['benchmark']}{strangers}.",
+        f"{manifest['split']} split of {manifest['benchmark']}{_conditions(manifest)}.",
         f"A question took {latency['median']:,.1f} ms (median), {latency['p95']:,.1f} ms (95%).",
     ]
     if manifest["counts"]:
@@ -209,3 +340,15 @@ def as_text(out: Path, manifest: Mapping[str, Any]) -> str:
         lines.append(f"The backbone's account: {used}.")
     lines.append(f"Written to {out}. Score it with: visuallens evaluate BENCHMARK {out}")
     return "\n".join(lines)
+
+
+def _conditions(manifest: Mapping[str, Any]) -> str:
+    """Say how the questions were asked, where it was not as the benchmark has them."""
+    said = ""
+    if manifest["shuffled_history"]:
+        said += ", each with another user's history"
+    if manifest.get("history_photos") is not None:
+        said += f", knowing the newest {manifest['history_photos']:,} photos of each history"
+    if manifest.get("candidate_order"):
+        said += f", with the candidates in order {manifest['candidate_order']}"
+    return said

@@ -23,6 +23,7 @@ from visuallens.config.pipeline import (
     RankerSettings,
     RetrievalSettings,
 )
+from visuallens.config.study import StudySettings
 from visuallens.config.training import LoopSettings, LoraSettings, TrainingSettings
 from visuallens.config.tree import Settings, load_settings
 
@@ -42,6 +43,7 @@ __all__ = [
     "RetrievalSettings",
     "ServerSettings",
     "Settings",
+    "StudySettings",
     "TrainingSettings",
     "load_settings",
 ]

@@ -30,6 +30,7 @@ from visuallens.config.pipeline import (
     RankerSettings,
     RetrievalSettings,
 )
+from visuallens.config.study import StudySettings
 from visuallens.config.training import TrainingSettings
 from visuallens.errors import SettingsError
 from visuallens.presets import PRESETS
@@ -68,6 +69,7 @@ class Settings(BaseSettings):
     embedded: EmbeddedSettings = EmbeddedSettings()
     benchmark: BenchmarkSettings = BenchmarkSettings()
     training: TrainingSettings = TrainingSettings()
+    study: StudySettings = StudySettings()
 
     @classmethod
     def settings_customise_sources(
@@ -101,6 +103,11 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return self
 
+    # Any: JSON.
+    def recorded(self) -> dict[str, Any]:
+        """Give the JSON that says how a run is made: all but `study`, which says what is run."""
+        return self.model_dump(mode="json", exclude={"study"})
+
 
 def load_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
     """Resolve the settings: defaults, preset, file, environment, command line, in that order.
@@ -128,11 +135,14 @@ def load_settings(file: Path | None = None, overrides: Iterable[str] = ()) -> Se
         )
 
     try:
-        return FromFile(**_nested(overrides))
+        found = FromFile(**_nested(overrides))
     except ValidationError as error:
         raise SettingsError([_sentence(problem) for problem in error.errors()]) from error
     except EnvironmentSettingsError as error:
         raise SettingsError([f"environment: {error}"]) from error
+    # A class made here is known to no other process, but settings travel to workers.
+    fields = {name: getattr(found, name) for name in Settings.model_fields}
+    return Settings.model_construct(found.model_fields_set, **fields)
 
 
 def _check_file(file: Path, form: Literal["TOML", "JSON"]) -> None:

@@ -1,20 +1,22 @@
 """Scoring runs over the same questions, and comparing them.
 
-Source: §6.2; §7.1 and Table 2; Table 3 for differences. By category: Figure 4.
+Source: §6.2; §7.1 and Table 2; Table 3 for differences. By groups of questions: Figures 3 and 4.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from visuallens.benchmark.folder import Benchmark
 from visuallens.benchmark.lists import CandidateLists, Flags, read_lists
-from visuallens.benchmark.run_file import align, read_run, split_of
+from visuallens.benchmark.run_file import align, split_of
 from visuallens.errors import EvaluationError
+from visuallens.evaluation.annotation.agreement import Agreement, Annotation, agreements
+from visuallens.evaluation.annotation.export import annotator_of, read_answers
 from visuallens.evaluation.groups import By, groups_of
 from visuallens.evaluation.measures import DEFAULT, Measure, measure
 from visuallens.evaluation.metrics import Floats, ordered
@@ -28,6 +30,7 @@ from visuallens.evaluation.statistics import (
     user_sums,
     wilson,
 )
+from visuallens.evaluation.train_data import Correlation, correlate, train_examples
 
 RANDOM = "random, exact"
 ALL = "all"
@@ -83,6 +86,11 @@ class Evaluation:
         examples: questions that all runs answer.
         random: what a random order is expected to reach, exact.
         groups: the same for groups of questions, `random` first in each; empty unless asked for.
+        by: what the groups are by, or None.
+        train_examples: of each category, where the groups are categories.
+        correlations: of the MRR of each run with these, `random` first; empty where there are few
+            categories, or MRR is not among the metrics.
+        agreement: of every two people, where runs are their annotations.
     """
 
     benchmark: str
@@ -94,6 +102,10 @@ class Evaluation:
     runs: tuple[Score, ...]
     differences: tuple[Difference, ...]
     groups: tuple[Score, ...]
+    by: By | None = None
+    train_examples: Mapping[str, int] = field(default_factory=dict)
+    correlations: tuple[Correlation, ...] = ()
+    agreement: tuple[Agreement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +134,10 @@ def evaluate(
 
     Args:
         benchmark: that they answer.
-        paths: of the runs; at least one.
+        paths: of the runs, or of what people exported from an annotation page; at least one.
         baseline: another of them, or one more; None: nothing is compared.
         metrics: names, see `measure`.
-        by: also by groups of questions: whether ground truth is known from training, or category.
+        by: also by groups of questions, see `groups_of`.
         drawing: of intervals and tests.
 
     Returns:
@@ -142,22 +154,21 @@ def evaluate(
     measures = [measure(name) for name in dict.fromkeys(metrics)]
     drawing = drawing or Drawing()
     whole = list(dict.fromkeys([*paths, *([] if baseline is None else [baseline])]))
-    names = _names(whole)
-    lists, scores = _read(benchmark, whole)
+    lists, scores, people = _read(benchmark, whole)
+    agreement = agreements(lists, people, resamples=drawing.resamples, seed=drawing.seed)
     asked = len(lists)
-    unanswered = np.isnan(np.stack([one[lists.starts] for one in scores])).any(axis=0)
-    answered: Flags = np.logical_not(unanswered)
-    if not answered.any():
-        raise EvaluationError(
-            "No question is answered by all of these runs", "Evaluate them one by one."
-        )
-    inside = np.repeat(answered, lists.lengths)
-    lists, scores = lists.taken(answered), [one[inside] for one in scores]
+    lists, scores = _answered(lists, scores)
     values = [_by_chance(lists, measures)]
-    values += [_of_run(name, lists, one, measures) for name, one in zip(names, scores, strict=True)]
+    named = zip(run_names(whole), scores, strict=True)
+    values += [_of_run(name, lists, one, measures) for name, one in named]
     everything = np.ones(len(lists), np.bool_)
     random, *runs = _scores(ALL, everything, lists, values, drawing)
-    groups = [] if by is None else groups_of(benchmark, lists, by)
+    groups = [
+        score
+        for group, chosen in ([] if by is None else groups_of(benchmark, lists, by))
+        for score in _scores(group, chosen, lists, values, drawing)
+    ]
+    known = train_examples(benchmark) if by == "category" else {}
     return Evaluation(
         benchmark=benchmark.name,
         split=lists.split,
@@ -169,11 +180,11 @@ def evaluate(
         differences=()
         if baseline is None
         else tuple(_differences(whole.index(baseline), lists, values[1:], drawing)),
-        groups=tuple(
-            score
-            for group, chosen in groups
-            for score in _scores(group, chosen, lists, values, drawing)
-        ),
+        groups=tuple(groups),
+        by=by,
+        train_examples={one.group: known[one.group] for one in groups if by == "category"},
+        correlations=tuple(_correlations(groups, known, drawing)) if by == "category" else (),
+        agreement=agreement,
     )
 
 
@@ -191,7 +202,7 @@ class _Values:
     whole: Mapping[str, float]
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def run_names(paths: Sequence[Path]) -> list[str]:
     """Name runs by their files, and by whole paths where two would have one name."""
     short = [path.name.removesuffix(".run") for path in paths]
     return [
@@ -200,17 +211,39 @@ def _names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _read(benchmark: Benchmark, paths: Sequence[Path]) -> tuple[CandidateLists, list[Floats]]:
-    """Read the lists of the split that the first run answers, and the scores of every run."""
+def _read(
+    benchmark: Benchmark, paths: Sequence[Path]
+) -> tuple[CandidateLists, list[Floats], list[Annotation]]:
+    """Read the lists of the split that the first run answers, and the scores of every run.
+
+    What people annotated is among the runs, and once more with their names.
+    """
     lists: CandidateLists | None = None
-    scores = []
+    scores, people = [], []
     for path in paths:
-        run = read_run(path)
+        run = read_answers(path)
         lists = lists or read_lists(benchmark, split_of(run))
         scores.append(align(run, lists, benchmark))
+        annotator = annotator_of(run)
+        if annotator is not None:
+            people.append(Annotation(annotator, scores[-1]))
     if lists is None:
         raise EvaluationError("There is no run to evaluate", "Name at least one run file.")
-    return lists, scores
+    return lists, scores, people
+
+
+def _answered(
+    lists: CandidateLists, scores: Sequence[Floats]
+) -> tuple[CandidateLists, list[Floats]]:
+    """Keep the questions that every run answers."""
+    unanswered = np.isnan(np.stack([one[lists.starts] for one in scores])).any(axis=0)
+    answered: Flags = np.logical_not(unanswered)
+    if not answered.any():
+        raise EvaluationError(
+            "No question is answered by all of these runs", "Evaluate them one by one."
+        )
+    inside = np.repeat(answered, lists.lengths)
+    return lists.taken(answered), [one[inside] for one in scores]
 
 
 def _by_chance(lists: CandidateLists, measures: Sequence[Measure]) -> _Values:
@@ -261,6 +294,18 @@ def _scores(
             | dict(one.whole if group == ALL else {}),
             intervals={metric: (low, high) for metric, (_, (low, high)) in own.items()},
         )
+
+
+def _correlations(
+    groups: Sequence[Score], known: Mapping[str, int], drawing: Drawing
+) -> Iterator[Correlation]:
+    """Correlate the MRR of each run with the train examples of categories."""
+    for run in dict.fromkeys(one.run for one in groups):
+        own = (one for one in groups if one.run == run)
+        reached = {one.group: one.metrics["mrr"] for one in own if "mrr" in one.metrics}
+        found = correlate(run, reached, known, resamples=drawing.resamples, seed=drawing.seed)
+        if found is not None:
+            yield found
 
 
 def _bounds(values: Floats, sums: UserSums, drawing: Drawing) -> Floats:

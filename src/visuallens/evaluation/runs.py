@@ -5,15 +5,16 @@
     FILE.questions.jsonl  latency, counts and account of each question
     FILE.journal          while it runs: what is answered so far
 
-Source: §6.2; §6.3 for samples ("we subsample 1k instances from the test sets").
+Source: §6.2; §6.3 for samples ("we subsample 1k instances from the test sets"); §7.4 for other
+orders of the candidates and shorter histories.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,17 +28,21 @@ from visuallens.benchmark.run_file import manifest_path, read_manifest, read_run
 from visuallens.benchmark.writing import file_checksum, write_json
 from visuallens.config import Settings
 from visuallens.errors import EvaluationError, RunFileError
+from visuallens.evaluation.engine import Team, Watched, answer_all
 from visuallens.evaluation.journal import Answered, Journal, refuse_other
+from visuallens.evaluation.orders import reordered
 from visuallens.evaluation.shuffled import ShuffledHistories
+from visuallens.evaluation.truncated import truncated
 from visuallens.rankers.base import Ranker
-from visuallens.types import RankingRequest, VisualHistory
+from visuallens.types import RankingRequest
+from visuallens.workers import Workers
 
-__all__ = ["Asked", "Watched", "read_run", "write_run"]
+__all__ = ["Asked", "Team", "Watched", "read_run", "write_run"]
 
 _FORMAT = 1
 _MADE_WITH = (
-    "format", "benchmark", "checksum", "split", "sample", "shuffled_history", "seed", "settings",
-    "ranker", "with",
+    "format", "benchmark", "checksum", "split", "sample", "shuffled_history", "history_photos",
+    "candidate_order", "seed", "settings", "ranker", "with",
 )  # fmt: skip
 """Keys of a manifest that decide what is answered."""
 
@@ -52,6 +57,8 @@ class Asked:
         sample: how many questions, drawn; None: all.
         shuffled_history: with the history of another user.
         made_with: what else decides the answers, such as adapter, backbone, encoder; JSON.
+        history_photos: so many photos of each history are known, the newest; None: all.
+        candidate_order: in which candidates are shown, see `shown_order`; 0: the benchmark's.
     """
 
     split: str
@@ -59,24 +66,18 @@ class Asked:
     sample: int | None = None
     shuffled_history: bool = False
     made_with: Mapping[str, Any] = field(default_factory=dict)  # Any: JSON
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """What is watched while a ranker answers.
-
-    Attributes:
-        account: reads what the backbone has used so far, by name; None: it keeps no account.
-        missing_photos: counts the photos of a history that the ranker cannot see.
-    """
-
-    account: Callable[[], Mapping[str, float] | None] | None = None
-    missing_photos: Callable[[VisualHistory], int] | None = None
+    history_photos: int | None = None
+    candidate_order: int = 0
 
 
 # Any, here and below: JSON.
 def write_run(
-    ranker: Ranker, benchmark: Benchmark, out: Path, asked: Asked, watched: Watched | None = None
+    ranker: Ranker,
+    benchmark: Benchmark,
+    out: Path,
+    asked: Asked,
+    watched: Watched | None = None,
+    team: Team | None = None,
 ) -> dict[str, Any]:
     """Ask a ranker the questions of a split, and write a run file with its manifest.
 
@@ -86,14 +87,16 @@ def write_run(
         out: the run file; a stopped run goes on where it was, and a finished one is left alone.
         asked: what is asked, and with what.
         watched: what is counted beside it, or None.
+        team: who answers instead of this process, or None; the run is the same.
 
     Returns:
-        The manifest.
+        The manifest. It names who answered, or who finished what others had begun.
 
     Raises:
         EvaluationError: the split has no questions, or none that can be asked.
         RunFileError: there is another run, or an answer does not fit into a run file: an id with a
             blank, a score that is NaN. Such an answer is not kept, and its question is asked again.
+        WorkerError: a worker of the team was lost.
     """
     made_with = _made_with(ranker, benchmark, asked)
     journal_path = out.with_name(out.name + ".journal")
@@ -106,14 +109,28 @@ def write_run(
     except OSError as error:
         raise RunFileError(out, f"it cannot be written ({error})", "Check --out.") from error
     with Journal(journal_path, made_with) as journal:
-        _answer_all(ranker, _requests(benchmark, asked), total, journal, watched or Watched())
-        manifest = _finish(journal, out, ranker.name, made_with)
+        left = _left(_requests(benchmark, asked), journal)
+        _keep_all(answer_all(ranker, left, watched or Watched(), team), total, journal)
+        workers = Workers() if team is None else team.workers
+        made_by = {"engine": workers.engine, "workers": workers.count}
+        manifest = _finish(journal, out, ranker.name, made_with | made_by)
     journal_path.unlink()
     return manifest
 
 
 def _made_with(ranker: Ranker, benchmark: Benchmark, asked: Asked) -> dict[str, Any]:
+    """List what decides the answers.
+
+    Choice: a whole history and the benchmark's order are not named, so that runs from before there
+        was anything else are still the same runs.
+    """
+    other: dict[str, Any] = {}
+    if asked.history_photos is not None:
+        other["history_photos"] = asked.history_photos
+    if asked.candidate_order:
+        other["candidate_order"] = asked.candidate_order
     return {
+        **other,
         "format": _FORMAT,
         "benchmark": benchmark.name,
         "checksum": benchmark.about["checksum"],
@@ -123,7 +140,7 @@ def _made_with(ranker: Ranker, benchmark: Benchmark, asked: Asked) -> dict[str, 
         "ranker": ranker.name,
         "with": dict(asked.made_with),
         "seed": asked.settings.seed,
-        "settings": asked.settings.model_dump(mode="json"),
+        "settings": asked.settings.recorded(),
     }
 
 
@@ -162,57 +179,37 @@ def _requests(benchmark: Benchmark, asked: Asked) -> Iterator[RankingRequest]:
         generator = np.random.default_rng((asked.settings.seed, 5))
         rows = generator.choice(benchmark.count(asked.split), asked.sample, replace=False)
         requests = (one.example.request for one in benchmark.some(asked.split, rows.tolist()))
-    if not asked.shuffled_history:
-        return requests
-    return map(ShuffledHistories(benchmark, asked.split, asked.settings.seed), requests)
+    if asked.shuffled_history:
+        requests = map(ShuffledHistories(benchmark, asked.split, asked.settings.seed), requests)
+    known = asked.history_photos
+    if known is not None:
+        requests = (truncated(one, known) for one in requests)
+    return (reordered(one, asked.candidate_order) for one in requests)
 
 
-def _answer_all(
-    ranker: Ranker,
-    requests: Iterator[RankingRequest],
-    total: int,
-    journal: Journal,
-    watched: Watched,
-) -> None:
+def _left(requests: Iterator[RankingRequest], journal: Journal) -> Iterator[RankingRequest]:
+    """Yield the requests that the journal does not answer."""
     done = tuple(journal.example_ids)
-    with tqdm(total=total, initial=len(done), unit="question", disable=None) as bar:
-        for at, request in enumerate(requests):
-            if at < len(done):
-                if done[at] != request.id:
-                    raise RunFileError(
-                        journal.path,
-                        f"it answers {done[at]!r} where {request.id!r} is asked",
-                        "Delete it to begin anew.",
-                    )
-                continue
-            journal.add(_answer(ranker, request, watched))
+    for at, request in enumerate(requests):
+        if at >= len(done):
+            yield request
+        elif done[at] != request.id:
+            raise RunFileError(
+                journal.path,
+                f"it answers {done[at]!r} where {request.id!r} is asked",
+                "Delete it to begin anew.",
+            )
+
+
+def _keep_all(answers: Generator[Answered], total: int, journal: Journal) -> None:
+    done = len(journal.example_ids)
+    with (
+        closing(answers),
+        tqdm(total=total, initial=done, unit="question", disable=None) as bar,
+    ):
+        for answered in answers:
+            journal.add(answered)
             bar.update(1)
-
-
-def _answer(ranker: Ranker, request: RankingRequest, watched: Watched) -> Answered:
-    before = _read_account(watched)
-    start = time.perf_counter()
-    ranking = ranker.rank(request)
-    latency_ms = 1000 * (time.perf_counter() - start)
-    after = _read_account(watched)
-    ranked = tuple((one.candidate.id, one.score) for one in ranking.candidates)
-    # What no run file can hold must not get into the journal, where it would stay.
-    list(run_lines(request.id, ranked, ranker.name))
-    counts = Counter(ranking.counts)
-    if watched.missing_photos is not None:
-        counts["photos"] += len(request.history)
-        counts["photos_not_indexed"] += watched.missing_photos(request.history)
-    return Answered(
-        request.id,
-        ranked,
-        round(latency_ms, 3),
-        dict(counts),
-        {key: after[key] - before.get(key, 0) for key in after},
-    )
-
-
-def _read_account(watched: Watched) -> Mapping[str, float]:
-    return (watched.account() if watched.account is not None else None) or {}
 
 
 def _finish(journal: Journal, out: Path, tag: str, made_with: Mapping[str, Any]) -> dict[str, Any]:

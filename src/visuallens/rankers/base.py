@@ -99,7 +99,7 @@ def to_ranking(
     """Order the candidates of a request by score.
 
     Args:
-        request: its seed breaks ties.
+        request: its seed breaks ties, and its `places` where it has them.
         ranker: name of the ranker.
         scores: one per candidate; higher is better.
         reasons: one per candidate, or None.
@@ -111,13 +111,15 @@ def to_ranking(
         RequestError: the request has no candidates.
 
     Choice: equal scores are ordered by a seeded shuffle, never by position, because the order of
-        the candidates may carry the answer.
+        the candidates may carry the answer; what is shown in another order keeps its shuffle.
     """
     if not request.candidates:
         raise RequestError(
             "There are no candidates to rank. Check --candidates, --category, --near and --within."
         )
     shuffle = np.random.default_rng(request.seed).permutation(len(request.candidates))
+    if request.places:
+        shuffle = shuffle[list(request.places)]
     order = np.lexsort((shuffle, -np.asarray(scores, dtype=np.float64)))
     ranked = []
     for rank, index in enumerate(order, start=1):

@@ -165,7 +165,7 @@ class AttentionTask:
 
     def save(self, folder: Path) -> None:
         """Write the matcher, with the resolved settings and what it was trained on."""
-        config = {**self._settings.model_dump(mode="json"), "trained_on": dict(self.trained_on)}
+        config = {**self._settings.recorded(), "trained_on": dict(self.trained_on)}
         save_matcher(self.matcher, folder, config)
 
     @property

@@ -160,7 +160,7 @@ class JointTask:
 
     def save(self, folder: Path) -> None:
         """Write the adapter, with the resolved settings and what it was trained on."""
-        config = {**self._settings.model_dump(mode="json"), "trained_on": dict(self.trained_on)}
+        config = {**self._settings.recorded(), "trained_on": dict(self.trained_on)}
         save_adapter(self._backbone, folder, config)
 
     def _match(self, questions: Sequence[MatchingQuestion]) -> Tensor:

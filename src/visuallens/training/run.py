@@ -33,7 +33,7 @@ def open_run(folder: Path, stage: str, settings: Settings) -> None:
     Choice: any setting that differs is refused, for a run that goes on with others could not be
         repeated; the version may differ, and the one that began the run stays in its record.
     """
-    here: dict[str, Any] = settings.model_dump(mode="json")
+    here: dict[str, Any] = settings.recorded()
     run = {"stage": stage, "version": __version__, "seed": settings.seed}
     begun, there = _read(folder / RUN), _read(folder / SETTINGS)
     if begun is not None and begun.get("stage") != stage:

@@ -160,7 +160,7 @@ class UniMPTask:
         """Write the trained weights, with the resolved settings and what they were trained on."""
         about = self._profiles.benchmark.about
         trained_on = {"benchmark": about["name"], "checksum": about["checksum"]}
-        config = {**self._settings.model_dump(mode="json"), "trained_on": trained_on}
+        config = {**self._settings.recorded(), "trained_on": trained_on}
         save_unimp(self._unimp, folder, config)
 
     def _take(self, numbers: Sequence[int]) -> list[_Asked]:

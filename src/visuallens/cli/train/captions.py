@@ -67,7 +67,7 @@ def command(
         places, max_pixels=settings.images.max_pixels, tags=training.captions.tags
     )
     train, dev = split_dev(captioned.photos, training.captions.dev_share, seed)
-    record = settings.model_dump(mode="json")
+    record = settings.recorded()
     plan = CaptionPlan(
         train, dev, training.captions, settings.profile, settings.images, seed, record
     )
