@@ -9,7 +9,7 @@ DATA ?= ../shared/data
 export HF_HUB_OFFLINE = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check docs perf format clean
+.PHONY: demo test check docs perf reproduce format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/visuallens demo $(if $(PHOTOS),--photos "$(PHOTOS)")
@@ -28,6 +28,12 @@ docs: $(VENV)/.dev
 
 perf: $(VENV)/.perf
 	$(BIN)/python perf/all.py --data "$(DATA)"
+
+# Tables and figures from the shared data; the report is out/reproduction/report.html.
+reproduce: $(VENV)/.dev
+	$(BIN)/visuallens benchmark build movielens-v --raw "$(DATA)/movielens" --out out/movielens-v
+	$(BIN)/visuallens reproduce all out/movielens-v --raw "$(DATA)/movielens" \
+		--config configs/reproduce.toml --out out/reproduction
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

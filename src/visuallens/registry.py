@@ -38,10 +38,12 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "datasets": {
         "google-review-v": "visuallens.benchmark.datasets.google:GoogleReviewV",
         "movielens-v": "visuallens.benchmark.datasets.movielens:MovieLensV",
+        "synthetic-google": "visuallens.benchmark.datasets.synthetic:SyntheticGoogle",
         "yelp-v": "visuallens.benchmark.datasets.yelp:YelpV",
     },
     "models": {
         "clip": "visuallens.models.contrastive:clip",
+        "drawn": "visuallens.models.drawn:drawn",
         "embedded": "visuallens.models.embedded:embedded",
         "siglip2": "visuallens.models.contrastive:siglip2",
     },

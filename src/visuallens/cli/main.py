@@ -43,6 +43,7 @@ COMMANDS = {
     "rank": ("visuallens.cli.rank", "Rank the candidates of a benchmark; writes a run file."),
     "annotate": ("visuallens.cli.annotate", "Write a page on which people rank (§6.3)."),
     "evaluate": ("visuallens.cli.evaluate", "Score and compare run files (§6.2, §7)."),
+    "reproduce": ("visuallens.cli.reproduce", "Make the paper's tables and figures (§7)."),
     "adapters": ("visuallens.cli.adapters", "List, show, merge and export trained adapters."),
     "demo": ("visuallens.cli.demo", "Index sample photos and ask three questions."),
 }
