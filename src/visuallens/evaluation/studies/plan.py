@@ -125,7 +125,7 @@ class Workshop:
         """Say how the photos of the benchmark are indexed, where nobody has."""
         if self.indexed:
             return ()
-        photos = str(Benchmark(self.benchmark).photos_folder)
+        photos = _as_typed(Benchmark(self.benchmark).photos_folder, self.raw)
         where = ("--library", str(self.library), "--user", self.user)
         return (Step(("index", photos, *where, *self.recipe.options), self.library),)
 
@@ -232,6 +232,13 @@ def _sample(benchmark: Path, most: int) -> list[str]:
     if (benchmark / "benchmark.json").exists() and Benchmark(benchmark).count("test") <= most:
         return []
     return ["--examples", str(most)]
+
+
+def _as_typed(photos: Path, raw: Path | None) -> str:
+    """Write the folder of photos by way of the raw dump, as a reader has it."""
+    if raw is not None and photos.resolve().is_relative_to(raw.resolve()):
+        return str(raw / photos.resolve().relative_to(raw.resolve()))
+    return str(photos)
 
 
 def _sets(settings: Sequence[str]) -> list[str]:
