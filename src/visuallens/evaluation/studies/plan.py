@@ -19,6 +19,7 @@ from visuallens.benchmark.folder import Benchmark
 from visuallens.config import BenchmarkSettings, Settings, StudySettings
 from visuallens.evaluation.systems import System, system
 
+SAMPLE = "--examples"
 MODEL = "model"
 """Folder of a training run that holds what was trained."""
 
@@ -48,14 +49,19 @@ class Cell:
     Attributes:
         benchmark: folder of the benchmark that it answers.
         missing: why it cannot be made, or None.
-        note: what a reader has to know about it.
     """
 
     benchmark: Path
     run: Path
     steps: tuple[Step, ...]
     missing: str | None = None
-    note: str = ""
+
+    @property
+    def sample(self) -> str:
+        """How many questions are asked, as the command says it; empty: all."""
+        arguments = self.steps[-1].arguments if self.steps else ()
+        at = arguments.index(SAMPLE) if SAMPLE in arguments else -1
+        return arguments[at + 1] if at >= 0 else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +237,7 @@ def _sample(benchmark: Path, most: int) -> list[str]:
     """Ask for a sample, where the test split has more; a benchmark that is not built yet has."""
     if (benchmark / "benchmark.json").exists() and Benchmark(benchmark).count("test") <= most:
         return []
-    return ["--examples", str(most)]
+    return [SAMPLE, str(most)]
 
 
 def _as_typed(photos: Path, raw: Path | None) -> str:

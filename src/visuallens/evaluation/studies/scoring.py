@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from visuallens.benchmark.folder import Benchmark
 from visuallens.evaluation.evaluate import Drawing, Evaluation, Score, evaluate
 from visuallens.evaluation.statistics import holm
 from visuallens.evaluation.studies.paper import METRICS
-from visuallens.evaluation.studies.plan import Cell
+from visuallens.evaluation.studies.plan import Cell, whole
 from visuallens.evaluation.studies.results import Row, Value
 
 QUESTIONS = "questions"
@@ -33,28 +34,27 @@ def fill(
     """Score every line, and compare each with the method.
 
     Args:
-        lines: in the order of the table; each may answer another benchmark or sample.
-        method: that the others are compared with, or None; only those that answer the same
-            benchmark are.
+        lines: in the order of the table.
+        method: that the others are compared with, or None.
         drawing: of intervals and tests.
-        metrics: columns.
+        metrics: columns, "mrr" among them.
 
     Returns:
-        One row each. Where a line answers a sample, its own numbers are of that sample, and the
-        difference is over the questions that both answer.
+        One row each.
 
-    Choice: a difference is ours minus theirs, the method's minus the row's: above 0 where the
-        method is better. Its p-value is corrected for all differences of the table (Holm).
+    Choice: lines of one kind of questions, all or a sample, are scored over those that all of them
+        and the method answer, so that their numbers can be compared; each table says how many.
+    Choice: a difference is the method's minus the row's: above 0 where the method is better. Its
+        p-value is corrected for all differences of the table (Holm).
     """
-    rows = [_scored(line, method, drawing, metrics) for line in lines]
-    at = [number for number, row in enumerate(rows) if AGAINST in row.values]
-    raw = [rows[number].values[AGAINST].p_value or 0.0 for number in at]
-    for number, corrected in zip(at, holm(raw), strict=True):
-        row = rows[number]
-        values = dict(row.values)
-        values[AGAINST] = replace(values[AGAINST], p_value=float(corrected))
-        rows[number] = replace(row, values=values)
-    return rows
+    base = None if method is None or method.missing is not None else method
+    values: dict[Path, dict[str, Value]] = {}
+    for folder, runs in _alike(lines).items():
+        values |= _scored(Benchmark(folder[0]), runs, base, drawing, metrics)
+    rows = [_row(line, values) for line in lines]
+    raw = [row.values[AGAINST].p_value or 0.0 for row in rows if AGAINST in row.values]
+    corrected = iter(holm(raw).tolist())
+    return [_corrected(row, corrected) if AGAINST in row.values else row for row in rows]
 
 
 def by_chance(found: Evaluation, metrics: Sequence[str], row: Row) -> Row:
@@ -62,18 +62,47 @@ def by_chance(found: Evaluation, metrics: Sequence[str], row: Row) -> Row:
     return replace(row, values=_values(found.random, metrics))
 
 
-def _scored(line: Line, method: Cell | None, drawing: Drawing, metrics: Sequence[str]) -> Row:
+def _alike(lines: Sequence[Line]) -> dict[tuple[Path, str], list[Path]]:
+    """Group the runs that were made by what they answer; what people export stands alone."""
+    groups: dict[tuple[Path, str], list[Path]] = {}
+    for cell in whole([line.cell for line in lines]):
+        kind = str(cell.run) if not cell.steps else cell.sample
+        groups.setdefault((cell.benchmark, kind), []).append(cell.run)
+    return groups
+
+
+def _scored(
+    benchmark: Benchmark,
+    runs: Sequence[Path],
+    method: Cell | None,
+    drawing: Drawing,
+    metrics: Sequence[str],
+) -> dict[Path, dict[str, Value]]:
+    """Score runs that answer the same questions, in one reading."""
+    here = method is not None and method.benchmark == benchmark.folder
+    base = method.run if method is not None and here else None
+    found = evaluate(benchmark, runs, baseline=base, metrics=metrics, drawing=drawing)
+    paths = dict.fromkeys([*runs, *([] if base is None else [base])])
+    named = dict(zip((one.run for one in found.runs), paths, strict=True))
+    values = {named[one.run]: _values(one, metrics) for one in found.runs}
+    for one in found.differences:
+        if one.metric == "mrr":
+            low, high = one.interval
+            against = Value(-one.difference, (-high, -low), p_value=one.p_value)
+            values[named[one.run]][AGAINST] = against
+    return {run: values[run] for run in runs}
+
+
+def _row(line: Line, values: Mapping[Path, Mapping[str, Value]]) -> Row:
     cell = line.cell
     commands = tuple(step.text for step in cell.steps)
     row = replace(line.row, commands=commands, missing=cell.missing)
-    if cell.missing is not None:
-        return row
-    benchmark = Benchmark(cell.benchmark)
-    alone = evaluate(benchmark, [cell.run], metrics=metrics, drawing=drawing)
-    values = _values(alone.runs[0], metrics)
-    if method is not None and method.missing is None and method.benchmark == cell.benchmark:
-        values |= _against(benchmark, cell, method, drawing)
-    return replace(row, values=values)
+    return row if cell.missing is not None else replace(row, values=values[cell.run])
+
+
+def _corrected(row: Row, corrected: Iterator[float]) -> Row:
+    against = replace(row.values[AGAINST], p_value=next(corrected))
+    return replace(row, values={**row.values, AGAINST: against})
 
 
 def _values(score: Score, metrics: Sequence[str]) -> dict[str, Value]:
@@ -83,14 +112,3 @@ def _values(score: Score, metrics: Sequence[str]) -> dict[str, Value]:
         if metric in score.metrics
     }
     return values | {QUESTIONS: Value(score.examples, percent=False)}
-
-
-def _against(
-    benchmark: Benchmark, cell: Cell, method: Cell, drawing: Drawing
-) -> Mapping[str, Value]:
-    if cell.run == method.run:
-        return {}
-    paths = [cell.run, method.run]
-    found = evaluate(benchmark, paths, baseline=cell.run, metrics=["mrr"], drawing=drawing)
-    (one,) = found.differences
-    return {AGAINST: Value(one.difference, one.interval, p_value=one.p_value)}
