@@ -68,14 +68,19 @@ def test_trec_eval_says_the_same_of_every_question(files: Files) -> None:
         assert values == pytest.approx(files.ours[name], abs=1e-9), name
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:unsafe cast from uint64 to int64")  # of ranx, in its hit_rate
+RANX = {
+    "hit@1": 0.17142857142857143,
+    "hit@3": 0.4857142857142857,
+    "hit@10": 0.8,
+    "mrr": 0.38415100772243627,
+    "ndcg": 0.5140039043811305,
+    "ndcg@10": 0.30703602540742586,
+    "map": 0.27985416020236725,
+}
+"""What `ranx.evaluate` of ranx 0.3.21 says of these two files, read by `Qrels.from_file` and
+`Run.from_file`. It is in no extra: 252 MB with numba and llvmlite, and it compiles for a minute."""
+
+
 def test_ranx_says_the_same(files: Files) -> None:
-    # It is in no extra: 252 MB with numba and llvmlite, and it compiles for half a minute.
-    ranx = pytest.importorskip("ranx")
-    theirs = {"hit@3": "hit_rate@3", "mrr": "mrr", "ndcg": "ndcg", "map": "map"}
-    qrels = ranx.Qrels.from_file(str(files.qrels), kind="trec")
-    run = ranx.Run.from_file(str(files.run), kind="trec")
-    found = ranx.evaluate(qrels, run, list(theirs.values()))
-    for name, their in theirs.items():
-        assert found[their] == pytest.approx(np.mean(list(files.ours[name].values())), abs=1e-9)
+    means = {name: np.mean(list(values.values())) for name, values in files.ours.items()}
+    assert means == pytest.approx(RANX, abs=1e-9)
