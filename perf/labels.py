@@ -3,7 +3,7 @@
 Run as: python perf/labels.py BENCHMARK [--labels new] [--candidates 10] [--steps 100] [--apart]
             [--closed]
 The easiest question there is: the words of one candidate's name stand in the profile as aspect
-words; its label is the answer. A LoRA of the size in configs/nano-joint.toml is trained on questions
+words; its label is the answer. A LoRA as in configs/nano-joint.toml is trained on questions
 drawn from the names of BENCHMARK's candidates. Printed every ten steps: how often the likeliest
 label was the right one in the last ten steps, and the loss; by chance one in CANDIDATES, and its
 logarithm.
@@ -78,7 +78,7 @@ def main() -> None:
         optimiser.step()
         optimiser.zero_grad()
         hits += right
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         if step % 10 == 0:
             share = float(np.mean(hits[-10 * _BATCH :]))
             print(f"step {step}: right {share:.0%}, loss {np.mean(losses[-10:]):.2f}", flush=True)
