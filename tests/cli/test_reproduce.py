@@ -13,7 +13,10 @@ from tests.training.test_attention import SHORT
 
 from visuallens import registry
 from visuallens.cli.main import visuallens
+from visuallens.cli.rank import of_system
 from visuallens.cli.reproduce import NAMES
+from visuallens.config import load_settings
+from visuallens.errors import RunFileError
 from visuallens.evaluation.studies.studies import ALL, STUDIES
 from visuallens.evaluation.systems import SYSTEMS
 
@@ -117,7 +120,8 @@ def test_rows_have_numbers_and_the_commands_behind_them(
 def test_rows_that_could_not_run_say_why(made: tuple[Path, dict[str, Any]]) -> None:
     rows = rows_of(made[1], "table2")
     assert "There is no backbone named 'nowhere'" in rows["text LLM, direct"]["missing"]
-    assert "visuallens train unimp" in rows["UniMP"]["missing"]
+    assert "study.train" in rows["UniMP"]["missing"]
+    assert [one.split()[1] for one in rows["UniMP"]["commands"]] == ["train", "rank"]
     assert "visuallens annotate" in rows["human annotations"]["missing"]
     assert (
         "--raw"
@@ -145,6 +149,26 @@ def test_other_settings_are_another_run(
     record_of(reproduce("table2", tiny, library, made[0], *more))
     new = {path.name for path in (made[0] / "runs").glob("*.run")} - before
     assert [name.partition("-")[0] for name in new] == ["similarity"]
+
+
+def test_what_would_only_fail_later_is_refused_at_once(
+    tiny: Path, library: Path, tmp_path: Path
+) -> None:
+    for wrong in ('study.train=["atention"]', 'study.configs={atention="a.toml"}'):
+        result = reproduce("table1", tiny, library, tmp_path / "out", wrong)
+        assert result.exception is not None
+        assert not (tmp_path / "out" / "runs").exists()
+    lost = reproduce("table1", tiny, library, tmp_path, f'study.annotations=["{tmp_path}/a.json"]')
+    assert isinstance(lost.exception, RunFileError)
+
+
+def test_settings_do_not_undo_what_makes_a_system(tiny: Path, tmp_path: Path) -> None:
+    overrides = ("matching.image=true", "backbone.name=nano")
+    for name in ("tuned-text", "unimp"):
+        _, _, own = of_system(name, tmp_path)
+        settings = load_settings(None, (*overrides, *own))
+        assert settings.matching.image == (name == "unimp")
+        assert settings.backbone.name == ("unimp" if name == "unimp" else "nano")
 
 
 def test_a_system_is_ranked_by_its_name(tiny: Path, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def command(
         if ranker or control:
             raise click.UsageError("--system goes without --ranker and --control.")
         ranker, control, own = of_system(system, adapter)
-        overrides = (*own, *overrides)
+        overrides = (*overrides, *own)  # what makes the system is no matter of choice
     if control is not None and (ranker or backbone or adapter):
         raise click.UsageError("--control goes without --ranker, --backbone and --adapter.")
     if control is not None and (engine != "local" or workers or gpus):

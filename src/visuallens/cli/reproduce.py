@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import os
 import platform
 import shlex
 import sys
@@ -15,10 +18,13 @@ from visuallens.cli.options import common, print_json
 
 if TYPE_CHECKING:
     from visuallens.benchmark.folder import Benchmark
-    from visuallens.config import Settings
+    from visuallens.config import Settings, StudySettings
     from visuallens.evaluation.studies.desk import Desk
     from visuallens.evaluation.studies.plan import Recipe, Workshop
     from visuallens.evaluation.studies.results import ExamplePage, Report
+    from visuallens.evaluation.studies.studies import Outcome
+
+logger = logging.getLogger(__name__)
 
 NAMES = (
     "table1", "table2", "table3", "table4", "figure3", "figure4", "figure5", "positions", "all",
@@ -67,13 +73,14 @@ def command(
     from visuallens.evaluation.studies.studies import run_studies
 
     workshop = open_workshop(benchmark, raw, out, (library, user), (config, overrides))
+    check(workshop.study)
     settings = workshop.recipe.settings
     maker = Maker(out, run_command)
     desk = Desk(workshop, maker, Drawing(settings.study.resamples, settings.seed))
     outcome = run_studies(study, desk)
     opened = Benchmark(benchmark)
-    report = about(opened, desk, _typed(study, benchmark, sys.argv))
-    report = _with(report, outcome, shown_examples(desk, opened))
+    report = about(opened, desk, outcome, _typed(study, benchmark, sys.argv))
+    report = with_examples(report, desk, opened)
     write_report(report, out)
     if as_json:
         print_json(as_record(report, out))
@@ -120,6 +127,35 @@ def open_workshop(
     )
 
 
+def check(study: StudySettings) -> None:
+    """Refuse before hours of work what would only fail in it.
+
+    Args:
+        study: its settings.
+
+    Raises:
+        UnknownNameError: a system is unknown, or a ranker that `configs` names.
+        MissingPackageError: the report cannot be drawn, or a benchmark cannot be counted.
+        RunFileError: an export of annotators is not one.
+    """
+    from importlib.util import find_spec
+
+    from visuallens import registry
+    from visuallens.benchmark.base import needs
+    from visuallens.evaluation.annotation.export import read_answers
+    from visuallens.evaluation.systems import system
+
+    for name in (*(study.systems or ()), *study.train, *study.adapters):
+        system(name)
+    for ranker in study.configs:
+        registry.load("rankers", ranker)
+    for package in ("duckdb", "matplotlib"):
+        if find_spec(package) is None:
+            raise needs(package)
+    for export in study.annotations:
+        read_answers(export)
+
+
 def _recipe(config: Path | None, overrides: tuple[str, ...]) -> Recipe:
     """Resolve settings; those of the study itself are not passed on to its commands."""
     from visuallens.config import load_settings
@@ -148,8 +184,11 @@ def run_command(arguments: Sequence[str]) -> None:
         ) from error
 
 
-def about(benchmark: Benchmark, desk: Desk, command: str) -> Report:
-    """Say what a report is about, before anything is in it."""
+def about(benchmark: Benchmark, desk: Desk, outcome: Outcome, command: str) -> Report:
+    """Say what a report is about, and put the tables and plots into it.
+
+    Choice: the seconds are those of every command behind it, in the run that made it first.
+    """
     from visuallens import __version__
     from visuallens.evaluation.studies.results import Report
 
@@ -162,21 +201,26 @@ def about(benchmark: Benchmark, desk: Desk, command: str) -> Report:
         "seed": str(settings.seed),
         "version": __version__,
     }
+    set_ = sorted(name for name in os.environ if name.startswith("VISUALLENS_"))
+    if set_:
+        facts["set in the environment"] = ", ".join(set_)
+    behind = {
+        *(one for table in outcome.tables for row in table.rows for one in row.commands),
+        *(one for plot in outcome.plots for one in plot.commands),
+    }
     return Report(
         benchmark=benchmark.name,
         note=str(found["card"].get("note", "")),
         facts=facts,
         command=command,
         machine=f"{platform.machine()}, {_cores()} cores, Python {platform.python_version()}",
-        seconds=desk.maker.seconds,
-        tables=(),
-        plots=(),
+        seconds=sum(desk.maker.seconds.get(one, 0.0) for one in behind),
+        tables=outcome.tables,
+        plots=outcome.plots,
     )
 
 
 def _cores() -> int:
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -189,10 +233,17 @@ def _typed(study: str, benchmark: Path, argv: Sequence[str]) -> str:
     )
 
 
-def _with(report: Report, outcome: Any, examples: tuple[ExamplePage, ...]) -> Report:  # noqa: ANN401
+def with_examples(report: Report, desk: Desk, benchmark: Benchmark) -> Report:
+    """Add example pages; where they cannot be drawn, the tables are kept without them."""
     from dataclasses import replace
 
-    return replace(report, tables=outcome.tables, plots=outcome.plots, examples=examples)
+    from visuallens.errors import VisualLensError
+
+    try:
+        return replace(report, examples=shown_examples(desk, benchmark))
+    except VisualLensError as error:
+        logger.warning("There are no example pages: %s", error)
+        return report
 
 
 def shown_examples(desk: Desk, benchmark: Benchmark) -> tuple[ExamplePage, ...]:
@@ -222,7 +273,17 @@ def as_record(report: Report, out: Path) -> dict[str, Any]:
 
     record = asdict(report)
     del record["examples"]
-    return {"report": str(out / "report.html"), **record, "examples": len(report.examples)}
+    whole: dict[str, Any] = _finite(record)
+    return {"report": str(out / "report.html"), **whole, "examples": len(report.examples)}
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - as above
+    """Write what is not known, such as an interval over one user, as null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_text(report: Report, out: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, NonNegativeInt, field_validator
 
 from visuallens.config.frozen import FROZEN
 
@@ -35,9 +35,14 @@ class StudySettings(BaseModel):
     """Of intervals and tests."""
     annotations: tuple[Path, ...] = ()
     """Exports of `visuallens annotate`, one a person (§6.3)."""
-    history_sizes: tuple[int, ...] = (0, 10, 25, 50, 100, 200)
+    history_sizes: tuple[NonNegativeInt, ...] = (0, 10, 25, 50, 100, 200)
     """Most recent photos that are known, for the sweep beside Figure 3b."""
     orders: int = Field(default=2, ge=0)
     """Further orders of the candidates, for the audit of positions."""
     examples: int = Field(default=10, ge=0, le=100)
     """Example pages of the report: half of the best cases, half of the worst."""
+
+    @field_validator("history_sizes")
+    @classmethod
+    def _once_each(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(sizes)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,7 +44,14 @@ class Desk:
         settings: Sequence[str] = (),
         split: str | None = None,
     ) -> Cell:
-        """Plan and make the run of a system; see `Workshop.cell`."""
+        """Plan and make the run of a system; see `Workshop.cell`.
+
+        Choice: a benchmark is built before the run over it is planned, for how many questions it
+            has decides whether a sample is asked.
+        """
+        if split is not None:
+            folder, steps, missing = self.workshop.variant(split)
+            self.maker.make(Cell(folder, folder, steps, missing))
         planned = self.workshop.cell(name, options=options, settings=settings, split=split)
         return self.maker.make(planned)
 
@@ -52,6 +60,11 @@ class Desk:
         return evaluate(
             Benchmark(cell.benchmark), [cell.run], metrics=metrics, drawing=self.drawing
         )
+
+
+def typed(*arguments: str) -> str:
+    """Write a command as it is typed."""
+    return shlex.join(("visuallens", *arguments))
 
 
 def texts(cell: Cell) -> tuple[str, ...]:

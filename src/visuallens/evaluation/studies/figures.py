@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from visuallens.benchmark.statistics import statistics
 from visuallens.evaluation.evaluate import Evaluation, Score, evaluate
 from visuallens.evaluation.groups import By
-from visuallens.evaluation.studies.desk import Desk, texts
+from visuallens.evaluation.studies.desk import Desk, texts, typed
 from visuallens.evaluation.studies.plan import Cell, whole
 from visuallens.evaluation.studies.results import Plot, Series, Value
 from visuallens.evaluation.systems import system
@@ -86,7 +86,7 @@ def figure5(desk: Desk) -> tuple[Plot, ...]:
             x=tuple(category for category, _ in shown),
             series=(Series("training examples", bars),),
             source="Figure 5",
-            commands=(f"visuallens benchmark stats {desk.workshop.benchmark}",),
+            commands=(typed("benchmark", "stats", str(desk.workshop.benchmark)),),
         ),
     )
 
@@ -106,19 +106,23 @@ def _grouped(desk: Desk, by: By, plot: Plot) -> Plot:
         drawing=desk.drawing,
     )
     groups = _ordered(found, by)
-    labels = [system(desk.method).label, system("popularity").label][: len(made)]
-    lines = [
-        _line(found, groups, one.run, label) for one, label in zip(found.runs, labels, strict=True)
-    ]
-    lines.append(_line(found, groups, found.random.run, "random, exact"))
+    named = {desk.method: cells[0], "popularity": cells[1]}
+    runs = iter(found.runs)
+    labels = {next(runs).run: system(name).label for name, cell in named.items() if cell in made}
+    labels[found.random.run] = found.random.run
     return replace(
         plot,
-        x=tuple(_named(found, group, by) for group in groups),
-        series=tuple(lines),
-        counts=tuple(_first(found, group).examples for group in groups),
-        text=" ".join(filter(None, (plot.text, _correlated(found)))),
+        x=tuple(_named(found, group, by) for group in groups[:_MOST_CATEGORIES]),
+        series=tuple(_line(found, groups, run, label) for run, label in labels.items()),
+        counts=tuple(_first(found, group).examples for group in groups[:_MOST_CATEGORIES]),
+        text=" ".join(filter(None, (plot.text, _correlated(found, labels), _rest(groups)))),
         commands=commands,
     )
+
+
+def _rest(groups: Sequence[str]) -> str:
+    hidden = len(groups) - _MOST_CATEGORIES
+    return f"{hidden} smaller categories are not drawn." if hidden > 0 else ""
 
 
 def _ordered(found: Evaluation, by: By) -> list[str]:
@@ -127,7 +131,7 @@ def _ordered(found: Evaluation, by: By) -> list[str]:
     known = found.train_examples
     if by == "category" and known:
         groups.sort(key=lambda group: (-known.get(group, 0), group))
-    return groups[:_MOST_CATEGORIES]
+    return groups
 
 
 def _named(found: Evaluation, group: str, by: By) -> str:
@@ -142,7 +146,7 @@ def _first(found: Evaluation, group: str) -> Score:
 def _line(found: Evaluation, groups: Sequence[str], run: str, label: str) -> Series:
     of_run = {one.group: one for one in found.groups if one.run == run}
     values = []
-    for group in groups:
+    for group in groups[:_MOST_CATEGORIES]:
         one = of_run.get(group)
         value = None if one is None else one.metrics.get("mrr")
         interval = None if one is None else one.intervals.get("mrr")
@@ -150,12 +154,13 @@ def _line(found: Evaluation, groups: Sequence[str], run: str, label: str) -> Ser
     return Series(label, tuple(values))
 
 
-def _correlated(found: Evaluation) -> str:
+def _correlated(found: Evaluation, labels: Mapping[str, str]) -> str:
     """Say how the MRR of categories goes with their training examples."""
     if not found.correlations:
         return ""
     told = "; ".join(
-        f"{one.run} {one.spearman:+.2f} (p {one.p_value:.3f})" for one in found.correlations
+        f"{labels.get(one.run, one.run)} {one.spearman:+.2f} (p {one.p_value:.3f})"
+        for one in found.correlations
     )
     return f"Spearman's correlation of MRR and training examples over categories: {told}."
 
@@ -168,10 +173,11 @@ def _sweep(desk: Desk) -> Plot:
     ]
     named.append(("all", desk.cell(desk.method)))
     commands = tuple(dict.fromkeys(text for _, cell in named for text in texts(cell)))
-    missing = next((cell.missing for _, cell in named if cell.missing is not None), None)
+    made = [(name, cell) for name, cell in named if cell.missing is None]
+    lost = [f"{name}: {cell.missing}" for name, cell in named if cell.missing is not None]
     values: list[Value | None] = []
-    if missing is None:
-        paths = [cell.run for _, cell in named]
+    if made:
+        paths = [cell.run for _, cell in made]
         found = evaluate(desk.benchmark, paths, metrics=["mrr"], drawing=desk.drawing)
         values = [Value(one.metrics["mrr"], one.intervals["mrr"]) for one in found.runs]
     label = system(desk.method).label
@@ -181,10 +187,12 @@ def _sweep(desk: Desk) -> Plot:
         kind="line",
         x_label="newest photos that are known",
         y_label="MRR",
-        x=tuple(name for name, _ in named) if missing is None else (),
-        series=(Series(label, tuple(values)),) if missing is None else (),
+        x=tuple(name for name, _ in made),
+        series=(Series(label, tuple(values)),) if made else (),
         source="ours, beside Figure 3b",
-        text="The same questions at every point; 0 photos is the method without any history.",
+        text=" ".join(
+            ("The same questions at every point; 0 photos is the method without any.", *lost)
+        ),
         commands=commands,
-        missing=missing,
+        missing=None if made else lost[0],
     )

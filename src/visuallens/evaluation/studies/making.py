@@ -26,29 +26,35 @@ class Maker:
         run: runs one.
 
     Attributes:
-        seconds: that commands took this time.
+        seconds: command → what it took, of all that have run, this time or before.
 
     Raises:
         EvaluationError: the list cannot be read or written.
 
-    Choice: a command that fails with an error of ours costs its own rows, not the study; why it
-        failed stands in them, and it is tried again the next time.
+    Choice: a command that fails costs its own rows, not the study; why it failed stands in them,
+        and it is tried again the next time.
     """
 
     def __init__(self, folder: Path, run: RunCommand) -> None:
         self._path, self._run = folder / "commands.jsonl", run
         self._failed: dict[str, str] = {}
-        self.seconds = 0.0
+        self._now: set[str] = set()
+        self.seconds: dict[str, float] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             known = self._path.read_text("utf-8") if self._path.exists() else ""
-            lines = [line for line in known.splitlines(keepends=True) if line.endswith("\n")]
-            self._done = {str(json.loads(line)["command"]) for line in lines}
+            # What a kill cut off is left out, so that the next line begins a line.
+            whole_ = known[: known.rfind("\n") + 1]
+            if whole_ != known:
+                self._path.write_text(whole_, "utf-8")
+            for line in whole_.splitlines():
+                record = json.loads(line)
+                self.seconds[str(record["command"])] = float(record["seconds"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._unusable(error) from error
 
     def make(self, cell: Cell) -> Cell:
-        """Run what a cell needs and has not run yet.
+        """Run what a cell needs and has not run yet; after a command that ran, all that follow.
 
         Args:
             cell: of a plan.
@@ -58,32 +64,47 @@ class Maker:
         """
         if cell.missing is not None:
             return cell
+        anew = False
         for step in cell.steps:
             if step.text in self._failed:
                 return failed(cell, self._failed[step.text])
-            if step.text in self._done and step.makes.exists():
+            if step.text in self._now or (self._has_run(step) and not anew and not step.always):
                 continue
             logger.info("%s", step.text)
-            try:
-                self._do(step)
-            except VisualLensError as error:
-                self._failed[step.text] = str(error)
-                return failed(cell, str(error))
+            # A library that grew by nothing leaves what was made from it as it is.
+            anew = not step.always
+            if (reason := self._try(step)) is not None:
+                self._failed[step.text] = reason
+                return failed(cell, reason)
         return cell
 
     def has_made(self, cell: Cell) -> bool:
         """Tell whether all that a cell needs is there already."""
-        return cell.missing is None and all(
-            step.text in self._done and step.makes.exists() for step in cell.steps
-        )
+        return cell.missing is None and all(map(self._has_run, cell.steps))
 
-    def _do(self, step: Step) -> None:
+    def _has_run(self, step: Step) -> bool:
+        return step.text in self.seconds and step.makes.exists()
+
+    def _try(self, step: Step) -> str | None:
+        """Run a command; say why it failed, or None."""
         start = time.monotonic()
         step.makes.parent.mkdir(parents=True, exist_ok=True)
-        self._run(step.arguments)
-        took = time.monotonic() - start
-        self.seconds += took
-        self._done.add(step.text)
+        try:
+            self._run(step.arguments)
+        except VisualLensError as error:
+            return str(error)
+        except Exception as error:
+            # Such as a model that does not fit into memory: hours of other rows go on.
+            logger.exception("%s failed", step.text)
+            return f"{type(error).__name__}: {error}"
+        self._note(step, time.monotonic() - start)
+        return None
+
+    def _note(self, step: Step, took: float) -> None:
+        self._now.add(step.text)
+        # What follows is the time of the first run, not that of finding everything done.
+        took = max(took, self.seconds.get(step.text, 0.0)) if step.always else took
+        self.seconds[step.text] = took
         record = {"command": step.text, "seconds": round(took, 1), "version": __version__}
         try:
             with self._path.open("a", encoding="utf-8") as file:

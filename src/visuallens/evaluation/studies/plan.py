@@ -11,12 +11,14 @@ import hashlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from visuallens.benchmark.base import Rules
 from visuallens.benchmark.folder import Benchmark
+from visuallens.benchmark.writing import file_checksum
 from visuallens.config import BenchmarkSettings, Settings, StudySettings
+from visuallens.errors import VisualLensError
 from visuallens.evaluation.systems import System, system
 
 SAMPLE = "--examples"
@@ -31,10 +33,12 @@ class Step:
     Attributes:
         arguments: after `visuallens`.
         makes: the file or folder that is there once it has run.
+        always: run it even where it has run before, since what it reads may have grown.
     """
 
     arguments: tuple[str, ...]
     makes: Path
+    always: bool = False
 
     @property
     def text(self) -> str:
@@ -116,14 +120,19 @@ class Workshop:
             Its folder, the steps that build it, and why it cannot be built or None.
         """
         about = Benchmark(self.benchmark).about
-        rules = about.get("settings", {})
+        rules, name = about.get("settings", {}), str(about["name"])
         if rules.get("split") == split:
             return self.benchmark, (), None
         folder = self.folder / "benchmarks" / f"{split}-{str(about['checksum'])[:8]}"
         if self.raw is None:
             return folder, (), "other splits are built from the raw dump: give --raw FOLDER"
-        given = _given({**rules, "split": split}, str(about["name"]))
-        arguments = ("benchmark", "build", str(about["name"]), "--raw", str(self.raw))
+        try:
+            given = _given({**rules, "split": split}, name)
+        except VisualLensError as error:
+            return folder, (), str(error)
+        if about.get("seed", 0):
+            given += _sets([f"seed={about['seed']}"])
+        arguments = ("benchmark", "build", name, "--raw", str(self.raw))
         step = Step((*arguments, "--out", str(folder), *given), folder / "benchmark.json")
         return folder, (step,), None
 
@@ -133,7 +142,7 @@ class Workshop:
             return ()
         photos = _as_typed(Benchmark(self.benchmark).photos_folder, self.raw)
         where = ("--library", str(self.library), "--user", self.user)
-        return (Step(("index", photos, *where, *self.recipe.options), self.library),)
+        return (Step(("index", photos, *where, *self.recipe.options), self.library, always=True),)
 
     def cell(
         self,
@@ -164,11 +173,12 @@ class Workshop:
             steps = (*steps, *self.index())
             arguments += ["--library", str(self.library), "--user", self.user]
             if chosen.trained_by is not None:
-                adapter, training, untrained = self._adapter(name, chosen, benchmark, split)
+                adapter, training, untrained = self._adapter(name, chosen, benchmark)
                 steps, missing = (*steps, *training), missing or untrained
                 arguments += ["--adapter", str(adapter)]
             arguments += [*recipe.options, *_sets(settings)]
-        run = self.folder / "runs" / f"{name}-{self._digest(recipe, benchmark, *arguments)}.run"
+        told = (*arguments, *self._known(name, benchmark))
+        run = self.folder / "runs" / f"{name}-{self._digest(recipe, benchmark, *told)}.run"
         steps = (*steps, Step((*arguments, "--out", str(run)), run))
         return Cell(benchmark, run, steps, missing)
 
@@ -176,24 +186,29 @@ class Workshop:
         return self.recipes.get(str(chosen.ranker), self.recipe)
 
     def _adapter(
-        self, name: str, chosen: System, benchmark: Path, split: str | None
+        self, name: str, chosen: System, benchmark: Path
     ) -> tuple[Path, tuple[Step, ...], str | None]:
         """Find what is trained for a system, or say how it is trained.
 
         Choice: another split has other training users, so nothing that is trained for one is used
             for another.
         """
-        if split is None and (given := self.study.adapters.get(name)) is not None:
+        given = self.study.adapters.get(name)
+        if given is not None and benchmark == self.benchmark:
             return given, (), None
         steps = self._training(name, chosen, benchmark)
-        adapter = steps[-1].makes
         if name in self.study.train:
-            return adapter, steps, None
-        return (
-            adapter,
-            (),
-            f"nothing is trained for it: name it in study.train, or {steps[-1].text}",
-        )
+            return steps[-1].makes, steps, None
+        reason = f"nothing is trained for it: name {name} in study.train, or run its commands and"
+        return steps[-1].makes, steps, f"{reason} name what they make in study.adapters"
+
+    def _known(self, name: str, benchmark: Path) -> tuple[str, ...]:
+        """Tell an adapter that was given from one that is put in its place later."""
+        given = self.study.adapters.get(name)
+        if given is None or benchmark != self.benchmark or not given.is_dir():
+            return ()
+        files = sorted(path for path in given.rglob("*") if path.is_file())
+        return tuple(file_checksum(path) for path in files)
 
     def _training(self, name: str, chosen: System, benchmark: Path) -> tuple[Step, ...]:
         recipe = self._recipe(chosen)
@@ -219,7 +234,8 @@ class Workshop:
         about = benchmark / "benchmark.json"
         same = benchmark == self.benchmark and about.exists()
         of = str(Benchmark(benchmark).about["checksum"]) if same else benchmark.name
-        text = json.dumps([of, recipe.settings.recorded(), arguments], sort_keys=True)
+        shared = (str(self.library), self.user) if self.indexed else ()
+        text = json.dumps([of, recipe.settings.recorded(), (*arguments, *shared)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -256,11 +272,8 @@ def _given(rules: dict[str, object], name: str) -> list[str]:
     from visuallens import registry
 
     usual = Rules.resolve(BenchmarkSettings(), registry.load("datasets", name).defaults)
-    own = {
-        key: value
-        for key, value in rules.items()
-        if json.dumps(value) != json.dumps(getattr(usual, key))
-    }
+    known = {key: json.dumps(value) for key, value in asdict(usual).items()}
+    own = {key: value for key, value in rules.items() if known.get(key) != json.dumps(value)}
     return _sets([f"benchmark.{key}={_as_setting(value)}" for key, value in own.items()])
 
 

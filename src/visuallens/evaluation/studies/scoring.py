@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from visuallens.benchmark.folder import Benchmark
+from visuallens.benchmark.run_file import manifest_path
+from visuallens.errors import EvaluationError
 from visuallens.evaluation.evaluate import Drawing, Evaluation, Score, evaluate
 from visuallens.evaluation.statistics import holm
 from visuallens.evaluation.studies.paper import METRICS
@@ -15,6 +18,9 @@ from visuallens.evaluation.studies.results import Row, Value
 
 QUESTIONS = "questions"
 AGAINST = "mrr against it"
+
+_NOTHING_LACKING = {"photos", "prompts"}
+"""Counts of a manifest that say how much there was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +55,14 @@ def fill(
     """
     base = None if method is None or method.missing is not None else method
     values: dict[Path, dict[str, Value]] = {}
-    for folder, runs in _alike(lines).items():
-        values |= _scored(Benchmark(folder[0]), runs, base, drawing, metrics)
-    rows = [_row(line, values) for line in lines]
+    reasons: dict[Path, str] = {}
+    for (folder, _), runs in _alike(lines).items():
+        try:
+            values |= _scored(Benchmark(folder), runs, base, drawing, metrics)
+        except EvaluationError as error:
+            # Such as people who were asked nothing that the method was asked.
+            reasons |= dict.fromkeys(runs, str(error))
+    rows = [_row(line, values, reasons) for line in lines]
     raw = [row.values[AGAINST].p_value or 0.0 for row in rows if AGAINST in row.values]
     corrected = iter(holm(raw).tolist())
     return [_corrected(row, corrected) if AGAINST in row.values else row for row in rows]
@@ -93,11 +104,35 @@ def _scored(
     return {run: values[run] for run in runs}
 
 
-def _row(line: Line, values: Mapping[Path, Mapping[str, Value]]) -> Row:
+def _row(
+    line: Line, values: Mapping[Path, Mapping[str, Value]], reasons: Mapping[Path, str]
+) -> Row:
     cell = line.cell
     commands = tuple(step.text for step in cell.steps)
-    row = replace(line.row, commands=commands, missing=cell.missing)
-    return row if cell.missing is not None else replace(row, values=values[cell.run])
+    missing = cell.missing or reasons.get(cell.run)
+    row = replace(line.row, commands=commands, missing=missing)
+    if missing is not None:
+        return row
+    note = "; ".join(filter(None, (row.note, left_out(cell.run))))
+    return replace(row, values=values[cell.run], note=note)
+
+
+def left_out(run: Path) -> str:
+    """Say what a run had to do without, as its manifest counts it; empty: nothing.
+
+    Args:
+        run: a run file.
+
+    Returns:
+        Such as "photos not indexed: 70".
+    """
+    path = manifest_path(run)
+    if not path.exists():
+        return ""
+    counts = json.loads(path.read_text("utf-8")).get("counts") or {}
+    lacking = {name: count for name, count in counts.items() if name not in _NOTHING_LACKING}
+    told = (f"{name.replace('_', ' ')}: {count:,}" for name, count in lacking.items() if count)
+    return "; ".join(told)
 
 
 def _corrected(row: Row, corrected: Iterator[float]) -> Row:

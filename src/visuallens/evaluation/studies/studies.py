@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from visuallens.errors import VisualLensError
 from visuallens.evaluation.studies import figures, tables
 from visuallens.evaluation.studies.desk import Desk
 from visuallens.evaluation.studies.positions import positions
-from visuallens.evaluation.studies.results import Plot, Table
+from visuallens.evaluation.studies.results import Plot, Row, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,28 @@ Study = Callable[[Desk], Outcome]
 
 
 def _tables(*makers: Callable[[Desk], Table]) -> Study:
-    return lambda desk: Outcome(tables=tuple(make(desk) for make in makers))
+    return lambda desk: Outcome(tables=tuple(_table(make, desk) for make in makers))
+
+
+def _table(make: Callable[[Desk], Table], desk: Desk) -> Table:
+    """Make a table; one that fails with an error of ours is empty and says why."""
+    try:
+        return make(desk)
+    except VisualLensError as error:
+        name = make.__name__.replace("_", "-")
+        row = Row("all of it", missing=str(error))
+        return Table(name, "It could not be made", (row,), columns=())
 
 
 def _plots(make: Callable[[Desk], tuple[Plot, ...]]) -> Study:
-    return lambda desk: Outcome(plots=make(desk))
+    def study(desk: Desk) -> Outcome:
+        try:
+            return Outcome(plots=make(desk))
+        except VisualLensError as error:
+            empty = Plot(make.__name__, "It could not be made", "bar", "", "", (), ())
+            return Outcome(plots=(replace(empty, missing=str(error)),))
+
+    return study
 
 
 STUDIES: Mapping[str, Study] = MappingProxyType({

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from visuallens.benchmark.folder import Benchmark
 from visuallens.benchmark.statistics import PAPER, PaperRow, SplitStatistics, statistics
+from visuallens.evaluation.evaluate import evaluate
 from visuallens.evaluation.studies import paper
-from visuallens.evaluation.studies.desk import Desk, texts
+from visuallens.evaluation.studies.desk import Desk, texts, typed
 from visuallens.evaluation.studies.plan import Cell
 from visuallens.evaluation.studies.results import Row, Table, Value
 from visuallens.evaluation.studies.scoring import AGAINST, QUESTIONS, Line, by_chance, fill
@@ -21,7 +23,7 @@ _METRICS = (*paper.METRICS, QUESTIONS, AGAINST)
 def table1(desk: Desk) -> Table:
     """Make Table 1: what the benchmark holds."""
     found = statistics(desk.benchmark)
-    command = ("visuallens benchmark stats " + str(desk.workshop.benchmark),)
+    command = (typed("benchmark", "stats", str(desk.workshop.benchmark)),)
     rows = [
         Row(split, values=_counted(one), commands=command) for split, one in found.splits.items()
     ]
@@ -111,8 +113,8 @@ def _people(desk: Desk, columns: tuple[str, ...]) -> Iterable[Line]:
         yield Line(Row(f"annotator {number}", paper=beside), Cell(folder, export, ()))
     if not exports:
         reason = (
-            f"nobody was asked: visuallens annotate {folder} --sample 50, and name what people "
-            "export in study.annotations"
+            f"nobody was asked: {typed('annotate', str(folder), '--sample', '50')}, and name what "
+            "people export in study.annotations"
         )
         yield Line(Row("human annotations", paper=beside), Cell(folder, folder, (), reason))
 
@@ -151,28 +153,30 @@ def verdict(rows: Sequence[Row], method: str) -> str:
     """Say in words what the method is above, and of what it is not known.
 
     Args:
-        rows: with differences; the interval of each decides.
+        rows: with differences and their corrected p-values, which decide at 0.05.
         method: its label.
 
     Returns:
         Up to three sentences; none where nothing was compared.
     """
-    known = [(row.label, row.values[AGAINST].interval) for row in rows if AGAINST in row.values]
-    above = [label for label, interval in known if interval and interval[0] > 0]
-    below = [label for label, interval in known if interval and interval[1] < 0]
-    open_ = [label for label, interval in known if interval and interval[0] <= 0 <= interval[1]]
-    told = [
-        (above, "is above"),
-        (below, "is below"),
-        (open_, "cannot be told from"),
-    ]
-    return " ".join(f"In MRR, {method} {how} {_listed(labels)}." for labels, how in told if labels)
+    above: list[str] = []
+    below: list[str] = []
+    alike: list[str] = []
+    for row in rows:
+        if (one := row.values.get(AGAINST)) is None:
+            continue
+        told = one.p_value is not None and one.p_value < _LEVEL
+        (alike if not told else above if one.value > 0 else below).append(row.label)
+    said = [(above, "is above"), (below, "is below"), (alike, "cannot be told from")]
+    parts = [f"{method} {how} {_listed(labels)}." for labels, how in said if labels]
+    return f"In MRR, at p < {_LEVEL} corrected: {' '.join(parts)}" if parts else ""
 
 
 def _listed(labels: Sequence[str]) -> str:
     return "; ".join(labels)
 
 
+_LEVEL = 0.05
 _TICK = "x"
 _PARTS = ("asp.", "cap.", "img.", "ret.", "iter.", "joint")
 _ALL = (True,) * 6
@@ -259,7 +263,7 @@ def table3_attention(desk: Desk) -> Table:
         nothing to retrieve.
     """
     method = desk.cell("attention")
-    few = ("retrieval.max_photos=64",)
+    few = ("retrieval.max_photos=64", "profile.grid_side=8")
     by_chance_ = (*few, "retrieval.by_category=false")
     lines = [
         Line(Row("everything", about="method"), method),
@@ -318,12 +322,13 @@ def _transferred(desk: Desk, split: str, row: Row) -> Row:
     row = replace(row, commands=commands, missing=method.missing)
     if method.missing is not None:
         return row
-    values: dict[str, Value] = {}
-    for column, cell in cells.items():
-        if cell.missing is None:
-            found = desk.random(cell, ["mrr"])
-            score = found.runs[0]
-            values[column] = Value(score.metrics["mrr"], score.intervals["mrr"])
-            values["random, exact"] = Value(found.random.metrics["mrr"])
-            values[QUESTIONS] = Value(score.examples, percent=False)
-    return replace(row, values=values)
+    made = {cell.run: column for column, cell in cells.items() if cell.missing is None}
+    found = evaluate(Benchmark(method.benchmark), list(made), metrics=["mrr"], drawing=desk.drawing)
+    values = {
+        column: Value(one.metrics["mrr"], one.intervals["mrr"])
+        for column, one in zip(made.values(), found.runs, strict=True)
+    }
+    values["random, exact"] = Value(found.random.metrics["mrr"])
+    values[QUESTIONS] = Value(found.examples, percent=False)
+    reasons = (f"{column}: {cell.missing}" for column, cell in cells.items() if cell.missing)
+    return replace(row, values=values, note="; ".join(reasons))
