@@ -1,12 +1,13 @@
 """Can a backbone learn to answer with the label of a candidate at all?
 
-Run as: python perf/labels.py BENCHMARK [--labels new] [--candidates 10] [--steps 100] [--apart]
-            [--closed]
+Run as: python perf/labels.py BENCHMARK [--labels new] [--candidates 4 10] [--steps 100] [--apart]
+            [--closed] [--out FOLDER]
 The easiest question there is: the words of one candidate's name stand in the profile as aspect
 words; its label is the answer. A LoRA as in configs/nano-joint.toml is trained on questions
 drawn from the names of BENCHMARK's candidates. Printed every ten steps: how often the likeliest
 label was the right one in the last ten steps, and the loss; by chance one in CANDIDATES, and its
-logarithm.
+logarithm. Of several numbers of candidates, each has its steps, one after the other. With --out the
+adapter is kept, as a beginning for `visuallens train joint --adapter FOLDER`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from visuallens import registry
 from visuallens.benchmark import schema
 from visuallens.benchmark.folder import Benchmark
 from visuallens.config import load_settings
-from visuallens.models.backbones.adapters import Lora, add_adapter
+from visuallens.models.backbones.adapters import Lora, add_adapter, save_adapter
 from visuallens.models.backbones.local import LocalBackbone
 from visuallens.models.label_space import LabelSpace
 from visuallens.prompts.matching import CandidateLine, matching_prompt
@@ -49,8 +50,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("benchmark", type=Path)
     parser.add_argument("--labels", choices=["new", "letters"], default="new")
-    parser.add_argument("--candidates", type=int, default=10)
+    parser.add_argument("--candidates", type=int, nargs="+", default=[10])
     parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--apart", action="store_true", help="labels begin as far apart as words")
     parser.add_argument("--closed", action="store_true", help="the label also ends its line")
@@ -64,25 +66,27 @@ def main() -> None:
     generator = np.random.default_rng(0)
     trained = [one for one in backbone.parts.model.parameters() if one.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=given.rate, weight_decay=0.0)
-    hits: list[bool] = []
-    losses: list[float] = []
-    for step in range(1, given.steps + 1):
-        optimiser.param_groups[0]["lr"] = given.rate * min(1.0, step / _WARM_UP)
-        asked = [
-            ask(names, labels, given.candidates, generator, closed=given.closed)
-            for _ in range(_BATCH)
-        ]
-        loss, right = learn(backbone, labels.token_ids[: given.candidates], asked)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
-        hits += right
-        losses.append(float(loss.detach()))
-        if step % 10 == 0:
-            share = float(np.mean(hits[-10 * _BATCH :]))
-            print(f"step {step}: right {share:.0%}, loss {np.mean(losses[-10:]):.2f}", flush=True)
-    print(f"by chance: right {1 / given.candidates:.0%}, loss {math.log(given.candidates):.2f}")
+    for count in given.candidates:
+        print(f"{count} candidates; by chance: right {1 / count:.0%}, loss {math.log(count):.2f}")
+        hits: list[bool] = []
+        losses: list[float] = []
+        for step in range(1, given.steps + 1):
+            optimiser.param_groups[0]["lr"] = given.rate * min(1.0, step / _WARM_UP)
+            asked = [
+                ask(names, labels, count, generator, closed=given.closed) for _ in range(_BATCH)
+            ]
+            loss, right = learn(backbone, labels.token_ids[:count], asked)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimiser.step()
+            optimiser.zero_grad()
+            hits += right
+            losses.append(float(loss.detach()))
+            if step % 10 == 0:
+                share, mean = np.mean(hits[-10 * _BATCH :]), np.mean(losses[-10:])
+                print(f"step {step}: right {share:.0%}, loss {mean:.2f}", flush=True)
+    if given.out is not None:
+        save_adapter(backbone, given.out, {"trained_on": {"labels": str(given.benchmark)}})
 
 
 def open_backbone(labels: str, *, apart: bool) -> LocalBackbone:

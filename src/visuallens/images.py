@@ -146,11 +146,17 @@ def open_photo(path: Path, *, min_side_px: int, max_pixels: int) -> OpenedPhoto:
 
 
 def open_pixels(path: str, min_side_px: int, max_pixels: int) -> Image.Image | None:
-    """Open a photo for looking at; None when its file is gone or cannot be read any more."""
+    """Open a photo for looking at; None when its file is gone or cannot be read any more.
+
+    Choice: nothing but pixels, for Pillow writes the comment of a photo into whatever is saved of
+        it, and people may have written there where it was.
+    """
     try:
-        return open_photo(Path(path), min_side_px=min_side_px, max_pixels=max_pixels).image
+        image = open_photo(Path(path), min_side_px=min_side_px, max_pixels=max_pixels).image
     except PhotoError:
         return None
+    image.info.clear()
+    return image
 
 
 def fingerprint(image: Image.Image) -> int:

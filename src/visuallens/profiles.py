@@ -10,6 +10,7 @@ Source: §4.1, offline augmentation; §4.2, history retrieval and preference pro
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -110,6 +111,12 @@ class BenchmarkProfiles:
     def count_indexed(self, history: VisualHistory) -> int:
         """Count the photos of a history that are indexed."""
         return sum(self._row(photo.path) is not None for photo in history.photos)
+
+    def digest(self) -> str:
+        """Tell what is indexed, and how it is described, from what would answer otherwise."""
+        photos = sorted(photo.id for photo in self._opened.history.photos)
+        known = json.dumps([photos, sorted(self._opened.word_shares.items())])
+        return hashlib.sha256(known.encode()).hexdigest()
 
     def profile(self, request: RankingRequest) -> Profile:
         """Build the profile of a request, without its grid image.

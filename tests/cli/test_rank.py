@@ -70,6 +70,18 @@ def test_controls_rank_without_a_library(tiny: Path, tmp_path: Path, control: st
     assert read_run(out, Benchmark(tiny), "test").tag == control
 
 
+def test_a_run_does_not_go_on_with_another_library(
+    tiny: Path, library: Path, tmp_path: Path
+) -> None:
+    few = tmp_path / "few.sqlite"
+    index_photos(few, sorted((tiny / "photos").rglob("*.jpg"))[:40])
+    out = tmp_path / "a.run"
+    called(*ranked_by("similarity", tiny, library, out))
+    refused = call(*ranked_by("similarity", tiny, few, out))
+    assert isinstance(refused.exception, RunFileError)
+    assert "indexed_sha256" in str(refused.exception)
+
+
 def test_a_ranker_answers_from_the_library(tiny: Path, library: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.run"
     record = called(*ranked_by("similarity", tiny, library, out, "--split", "train"))

@@ -190,7 +190,7 @@ def test_photos_are_small_and_say_nothing_about_themselves(tmp_path: Path) -> No
     generator = np.random.default_rng(0)
     noise = Image.fromarray(generator.integers(0, 256, (600, 900, 3), dtype=np.uint8))
     place = piexif.dump({"GPS": {piexif.GPSIFD.GPSLatitudeRef: b"N"}})
-    noise.save(tmp_path / "noise.jpg", quality=100, exif=place)
+    noise.save(tmp_path / "noise.jpg", quality=100, exif=place, comment=b"secret" * 1000)
     data = thumbnail(str(tmp_path / "noise.jpg"))
     assert data is not None
     jpeg = base64.b64decode(data)
@@ -199,6 +199,7 @@ def test_photos_are_small_and_say_nothing_about_themselves(tmp_path: Path) -> No
     assert (image.format, max(image.size)) == ("JPEG", THUMB_PX)
     assert image.size[0] / image.size[1] == pytest.approx(1.5, abs=0.02)
     assert b"Exif" not in jpeg
+    assert b"secret" not in jpeg
 
 
 def test_a_photo_that_stays_too_large_loses_pixels(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from tests.benchmark.tiny import write_tiny
 from tests.evaluation.slow_ranker import SlowRanker, run
 from tests.evaluation.toy import Ask, write_toy
@@ -19,6 +20,7 @@ from visuallens.benchmark.folder import Benchmark
 from visuallens.config import load_settings
 from visuallens.errors import EvaluationError, RunFileError
 from visuallens.evaluation.runs import Asked, read_run, write_run
+from visuallens.rankers.baselines import RandomRanker
 from visuallens.types import Ranking, RankingRequest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -210,3 +212,48 @@ def test_the_room_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+FILLS_A_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from visuallens.benchmark.folder import Benchmark
+from visuallens.config import load_settings
+from visuallens.errors import RunFileError
+from visuallens.evaluation.runs import Asked, write_run
+from visuallens.rankers.baselines import RandomRanker
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+tiny, out, most = Benchmark(Path(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+try:
+    write_run(RandomRanker(), tiny, out, Asked("train", load_settings()))
+except RunFileError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("most", [6_000, 12_000])
+def test_a_full_disk_says_what_to_do_and_the_run_goes_on(
+    tiny: Benchmark, tmp_path: Path, most: int
+) -> None:
+    asked = Asked("train", load_settings())
+    whole = write_run(RandomRanker(), tiny, tmp_path / "whole.run", asked)
+    out = tmp_path / "a.run"
+    found = subprocess.run(
+        [sys.executable, "-c", FILLS_A_DISK, str(tiny.folder), str(out), str(most)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert "Free some space" in found.stdout
+    assert not out.exists()
+    assert write_run(RandomRanker(), tiny, out, asked)["sha256"] == whole["sha256"]
+
+
+def test_two_processes_do_not_write_one_run(tiny: Benchmark, tmp_path: Path) -> None:
+    out = tmp_path / "a.run"
+    with FileLock(f"{out}.lock"), pytest.raises(RunFileError, match="another process"):
+        write_run(RandomRanker(), tiny, out, Asked("train", load_settings()))
+    assert write_run(RandomRanker(), tiny, out, Asked("train", load_settings()))["examples"]

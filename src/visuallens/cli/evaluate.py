@@ -90,7 +90,8 @@ def command(
     if with_positions:
         from visuallens.evaluation.positions import examine_positions
 
-        places = examine_positions(Benchmark(benchmark), runs, Drawing(resamples, seed))
+        asked = runs if baseline is None else (*runs, baseline)
+        places = examine_positions(Benchmark(benchmark), asked, Drawing(resamples, seed))
     if as_json:
         print_json(as_record(found, places))
     else:

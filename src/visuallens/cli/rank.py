@@ -171,8 +171,8 @@ def ask_ranker(
     settings = asked.settings
     # Named in full, for the system's library may be another one where a worker is.
     known = (VisualLens(library, settings=settings).path, user)
-    with open_ranker(name, benchmark, asked.split, settings, known) as (ranker, watched, encoder):
-        using = made_with_models(encoder, settings)
+    with open_ranker(name, benchmark, asked.split, settings, known) as (ranker, watched, read):
+        using = read | made_with_models(settings)
         team = Team(RankerOpener(name, benchmark.folder, settings, known), workers)
         return write_run(ranker, benchmark, out, replace(asked, made_with=using), watched, team)
 
@@ -223,7 +223,7 @@ def open_ranker(
     split: str | None,
     settings: Settings,
     whose: tuple[Path, str],
-) -> Iterator[tuple[Ranker, Watched, str]]:
+) -> Iterator[tuple[Ranker, Watched, dict[str, Any]]]:
     """Open a ranker over the library in which the benchmark's photos are indexed.
 
     Args:
@@ -234,7 +234,8 @@ def open_ranker(
         whose: the library, and the user as which the photos are indexed.
 
     Yields:
-        The ranker, what is watched while it answers, and the id of the encoder.
+        The ranker, what is watched while it answers, and what it reads: the encoder and what is
+        indexed.
     """
     from visuallens import registry
     from visuallens.evaluation.runs import Watched
@@ -259,7 +260,8 @@ def open_ranker(
         ranker: Ranker = registry.load("rankers", name)(
             profiles.resources(backbone, lens.draw, lens.matcher)
         )
-        yield ranker, Watched(account, missing_photos), lens.model.id
+        read = {"encoder": lens.model.id, "indexed_sha256": profiles.digest()}
+        yield ranker, Watched(account, missing_photos), read
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,10 +290,9 @@ class RankerOpener:
             yield made, watched
 
 
-def made_with_models(encoder: str, settings: Settings) -> dict[str, Any]:
-    """Say which models decide the answers of a ranker."""
+def made_with_models(settings: Settings) -> dict[str, Any]:
+    """Say which models decide the answers of a ranker, beside the encoder."""
     return {
-        "encoder": encoder,
         "backbone": settings.backbone.name,
         **_trained("adapter", settings.backbone.adapter),
         **_trained("matcher", settings.ranker.model),

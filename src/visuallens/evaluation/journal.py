@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from visuallens.errors import RunFileError
 
@@ -57,7 +57,8 @@ class Journal:
         head = json.dumps(made_with, sort_keys=True, ensure_ascii=False)
         try:
             whole = self._measure(json.loads(head))
-            self._file: IO[bytes] = path.open("r+b" if whole else "wb")
+            # Unbuffered: what could not be written must not be tried again when it is closed.
+            self._file = path.open("r+b" if whole else "wb", buffering=0)
             self._file.truncate(whole)
             self._file.seek(whole)
             if not whole:
@@ -109,8 +110,9 @@ class Journal:
         return RunFileError(self.path, f"it cannot be written ({error})", advice)
 
     def _write(self, line: str) -> None:
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
+        left = memoryview(line.encode() + b"\n")
+        while left:
+            left = left[self._file.write(left) :]
 
     def __enter__(self) -> Self:
         return self

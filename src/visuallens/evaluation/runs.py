@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from visuallens import __version__
@@ -99,22 +100,44 @@ def write_run(
         WorkerError: a worker of the team was lost.
     """
     made_with = _made_with(ranker, benchmark, asked)
-    journal_path = out.with_name(out.name + ".journal")
-    done = _finished(out, journal_path, made_with)
-    if done is not None:
-        return done
-    total = _total(benchmark, asked)
+    lock = FileLock(out.with_name(out.name + ".lock"), blocking=False)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        with lock:
+            done = _finished(out, _journal(out), made_with)
+            manifest = done or _run(ranker, benchmark, out, asked, made_with, (watched, team))
+            Path(lock.lock_file).unlink(missing_ok=True)
+            return manifest
+    except Timeout as error:
+        advice = "Wait for it, or choose another --out."
+        raise RunFileError(out, "another process is writing it", advice) from error
     except OSError as error:
-        raise RunFileError(out, f"it cannot be written ({error})", "Check --out.") from error
-    with Journal(journal_path, made_with) as journal:
+        advice = "Free some space or check --out, then give the same command again: it goes on."
+        raise RunFileError(out, f"it cannot be written ({error})", advice) from error
+
+
+def _journal(out: Path) -> Path:
+    return out.with_name(out.name + ".journal")
+
+
+def _run(
+    ranker: Ranker,
+    benchmark: Benchmark,
+    out: Path,
+    asked: Asked,
+    made_with: Mapping[str, Any],
+    by: tuple[Watched | None, Team | None],
+) -> dict[str, Any]:
+    """Begin a run or go on with it, until it is finished."""
+    watched, team = by
+    total = _total(benchmark, asked)
+    with Journal(_journal(out), made_with) as journal:
         left = _left(_requests(benchmark, asked), journal)
         _keep_all(answer_all(ranker, left, watched or Watched(), team), total, journal)
         workers = Workers() if team is None else team.workers
         made_by = {"engine": workers.engine, "workers": workers.count}
-        manifest = _finish(journal, out, ranker.name, made_with | made_by)
-    journal_path.unlink()
+        manifest = _finish(journal, out, ranker.name, {**made_with, **made_by})
+    _journal(out).unlink()
     return manifest
 
 

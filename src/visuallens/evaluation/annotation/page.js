@@ -224,6 +224,7 @@
   function reset() {
     if (!window.confirm("Delete all of your rankings on this page?")) return;
     state.rankings = questions.map(() => []);
+    state.name = find("name").value = "";
     goTo(0);
   }
 
