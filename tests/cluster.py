@@ -35,5 +35,7 @@ def two_workers() -> Iterator[None]:
             log_to_driver=False,
             logging_level="ERROR",
         )
-    yield
-    ray.shutdown()
+    try:
+        yield
+    finally:
+        ray.shutdown()

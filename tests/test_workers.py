@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,7 +17,7 @@ import pytest
 from tests.cluster import HERE, ROOT, TWO_ON_RAY, TWO_PROCESSES, two_workers
 from visuallens.cli.main import exit_code
 from visuallens.errors import MissingPackageError, RunFileError, WorkerError
-from visuallens.workers import Workers, in_order
+from visuallens.workers import Workers, _Worker, in_order
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +78,55 @@ def dying(folder: Path, times: int) -> Iterator[Callable[[int], int]]:
     yield answer
 
 
+class OddError(Exception):
+    """Cannot be made again from its message, as a pickle would."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+@contextmanager
+def failing(odd: bool) -> Iterator[Callable[[int], int]]:
+    def fail(number: int) -> int:
+        if number == 2:
+            raise OddError("this", "that") if odd else KeyError("this")
+        return number
+
+    yield fail
+
+
+@contextmanager
+def lasting(folder: Path) -> Iterator[Callable[[int], None]]:
+    """Take a minute for each task; leave a file that is named as the process."""
+
+    def last(_: int) -> None:
+        (folder / str(os.getpid())).touch()
+        time.sleep(60)
+
+    yield last
+
+
 @contextmanager
 def looking(what: str) -> Iterator[Callable[[int], str]]:
     """Tell where a worker is, or which graphics cards it sees."""
     yield lambda _: str(Path.cwd()) if what == "folder" else os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+# The first tests start a Ray of their own, the others share one.
+
+
+def test_workers_that_have_no_room_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="the `scale` extra is not installed")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(WorkerError, match=r"asks for 64 graphics cards, and Ray finds .* --gpus"):
+        list(in_order(refusing, range(3), Workers("ray", count=1, gpus=64)))
+
+
+def test_a_cluster_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="the `scale` extra is not installed")
+    monkeypatch.setenv("RAY_ADDRESS", "here")
+    with pytest.raises(WorkerError, match=r"RAY_ADDRESS=here .* unset RAY_ADDRESS"):
+        list(in_order(refusing, range(3), TWO_ON_RAY))
 
 
 def test_results_come_in_the_order_of_the_tasks(workers: Workers, tmp_path: Path) -> None:
@@ -127,6 +173,41 @@ def test_what_cannot_be_opened_is_said_as_here(workers: Workers) -> None:
         list(in_order(unopened, range(3), workers))
 
 
+def test_an_error_of_others_comes_back(workers: Workers) -> None:
+    with pytest.raises(KeyError, match="this"):
+        list(in_order(partial(failing, False), range(4), workers))
+
+
+def test_an_error_that_cannot_be_sent_is_told(workers: Workers) -> None:
+    here = workers.is_alone
+    message = "this and that" if here else r"a worker failed \(OddError: this and that\)\. Give"
+    with pytest.raises(OddError if here else WorkerError, match=message):
+        list(in_order(partial(failing, True), range(4), workers))
+
+
+def test_an_interrupt_ends_processes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    start = 0.0
+
+    def tasks() -> Iterator[int]:
+        nonlocal start
+        yield from range(2)
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.02)
+        start = time.monotonic()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(in_order(partial(lasting, tmp_path), tasks(), TWO_PROCESSES))
+    # Their tasks would have taken a minute.
+    assert time.monotonic() - start < 10
+    for process in tmp_path.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(process.name), 0)
+
+
 def test_relative_paths_mean_the_same(
     workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +246,31 @@ def test_workers_for_which_the_cluster_has_no_room_keep_nothing_waiting(tmp_path
     found = list(in_order(partial(squares, tmp_path), range(40), Workers("ray", count=5)))
     assert [result for result, _ in found] == [number * number for number in range(40)]
     assert len({process for _, process in found}) <= 2
+
+
+@pytest.mark.usefixtures("cluster")
+def test_workers_that_wait_for_room_are_told_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import ray
+
+    monkeypatch.setattr("visuallens.workers._PATIENCE_S", 0.5)
+    made: Any = ray.remote(_Worker)  # Any: Ray is untyped
+    occupant = made.options(num_cpus=2).remote(Path.cwd())
+    ray.get(occupant.ready.remote())
+    leaving = threading.Timer(2.0, ray.kill, (occupant,))
+    leaving.start()
+    assert list(in_order(refusing, range(3), Workers("ray", count=2, gpus=0.5))) == [0, 1, 2]
+    leaving.join()
+    (warning,) = caplog.messages
+    assert "each asks Ray for 1 processor and 0.5 graphics cards" in warning
+    assert "'GPU': 2.0" in warning
+
+
+@pytest.mark.usefixtures("cluster")
+def test_ray_has_nothing_to_warn_of(capfd: pytest.CaptureFixture[str]) -> None:
+    assert list(in_order(refusing, range(3), TWO_ON_RAY)) == [0, 1, 2]
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.usefixtures("cluster")

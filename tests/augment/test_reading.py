@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -232,6 +233,41 @@ def test_what_is_read_is_cut_in_batches_by_hand(tmp_path: Path) -> None:
     assert shape(read_files(files, Team([ColourReader()]), job)) == [
         (3, 2, 2, 1), (2, 2, 2, 0), (1, 1, 1, 0),
     ]  # fmt: skip
+
+
+class CountedReader(ColourReader):
+    """Leaves one file for each photo that it reads, whichever process it is in."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def read(
+        self, inputs: Sequence[FloatArray], metadata: Sequence[PhotoMetadata]
+    ) -> PhotoReadings:
+        for _ in inputs:
+            (self._folder / f"{os.getpid()}-{time.monotonic_ns()}").touch()
+        return super().read(inputs, metadata)
+
+
+def counted_readers(folder: Path) -> list[PhotoReader]:
+    return [CountedReader(folder)]
+
+
+def test_a_worker_reads_copies_of_a_photo_once(tmp_path: Path, workers: Workers) -> None:
+    photos, counts = tmp_path / "photos", tmp_path / "counts"
+    photos.mkdir()
+    counts.mkdir()
+    draw(photos / "00.jpg", 0)
+    for number in range(1, 40):
+        shutil.copy(photos / "00.jpg", photos / f"{number:02}.jpg")
+    opener = partial(counted_readers, counts)
+    report = indexed(tmp_path / "library.sqlite", photos, Team(opener(), opener, workers))
+    # Ten batches of four copies: one reading in each worker, not in each batch.
+    assert len(list(counts.iterdir())) <= 2
+    assert (report.indexed, report.unchanged) == (1, 39)
+    rows = tables(tmp_path / "library.sqlite")
+    assert (len(rows["embeddings"]), len(rows["sightings"])) == (1, 40)
 
 
 def colour_readers() -> list[PhotoReader]:

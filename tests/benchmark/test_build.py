@@ -216,7 +216,7 @@ def test_only_some_categories_are_asked_about(
 
 def test_an_unknown_category_is_answered_with_the_known_ones(google: Path, tmp_path: Path) -> None:
     unknown = SMALL.model_copy(update={"categories": ("volcano",)})
-    with pytest.raises(RawDataError, match="volcano.*There are: "):
+    with pytest.raises(RawDataError, match=r"volcano.*There are: "):
         build("google-review-v", google, tmp_path / "out", unknown)
 
 

@@ -116,15 +116,15 @@ def read_files(files: Sequence[File], team: Team, job: Job) -> Iterator[BatchRea
         files: that may be photos.
         team: who does it.
         job: what decides how. Its sets may grow meanwhile; what grew is known to this process at
-            once, to workers not at all.
+            once, to a worker where it has read it itself.
 
     Yields:
         What was read; all batches together have all files.
 
     Choice: this process cuts batches after refusing what is no photo, so that they are full;
         workers are given files and find out themselves.
-    Choice: two files of equal bytes in batches that are read at the same time are both read; the
-        library keeps what was made of the first.
+    Choice: two files of equal bytes are both read where two workers read them; the library keeps
+        what was made of the first.
     """
     if team.workers.is_alone or team.open_readers is None:
         yield from _read_here(files, team.readers, job)
@@ -146,6 +146,10 @@ def _read_batch(readers: Sequence[PhotoReader], job: Job, files: Sequence[File])
     found = list(_open_all(files, readers, job))
     opened = [one for one in found if isinstance(one, Opened)]
     read = _read(readers, opened, job.complete)
+    # Batches are saved in order, and this one before any that this worker will be given.
+    made = {photo_id for readings in read.readings for photo_id in readings}
+    for complete in job.complete:
+        complete.update(made)
     return replace(
         read,
         files=len(files),

@@ -60,14 +60,14 @@ def on_workers(function: Command) -> Command:
             click.option(
                 "--workers",
                 type=click.IntRange(1),
-                help="Tasks at a time. [default: 1; with ray, one per processor]",
+                help="Tasks at a time. [default: 1; with ray, one per processor of this machine]",
             ),
             click.option(
                 "--gpus",
                 type=click.FloatRange(0),
                 default=0.0,
                 show_default=True,
-                help="Of each worker of ray; may be a fraction.",
+                help="Of each worker of ray; a fraction up to 1, or whole.",
             ),
         )
     ):
@@ -77,6 +77,8 @@ def on_workers(function: Command) -> Command:
 
 def chosen_workers(engine: str, workers: int | None, gpus: float) -> Workers:
     """Turn --engine, --workers and --gpus into who does the work."""
+    if gpus > 1 and not gpus.is_integer():
+        raise click.UsageError("--gpus above 1 must be whole.")
     if engine == "ray":
         return Workers("ray", workers or os.cpu_count() or 1, gpus)
     if gpus:
