@@ -112,7 +112,7 @@ def test_a_source_finds_photos_in_a_fixed_order(name: str, photo_folder: Path) -
 
 @pytest.mark.parametrize("name", registry.names("models"))
 def test_a_model_reads_and_embeds_in_one_space(name: str, tmp_path: Path) -> None:
-    if name != "embedded":
+    if name not in ("embedded", "drawn"):
         tiny_encoders.write(name, tmp_path)
     settings = load_settings(None, [f"index.model={name}", f"encoder.model={tmp_path}"])
     model = registry.load("models", name)(settings)

@@ -1,12 +1,13 @@
 """Drawn photos: what a synthetic photo shows, how it is drawn, and how it is read again.
 
-Three parts of a photo carry three different things, and no part tells what another does: the colour
-of the walls fills the picture, so a small cell of a grid still shows it; two signs of small squares,
-one for a thing and one for a mood, are half black in every case, so a cell that blurs them shows the
-same grey. The dark skyline below tells what kind of place it is.
+Three parts of a photo carry three different things, and none tells what another does. The colour of
+the walls fills the picture, so a small cell of a grid still shows it. Two signs of small squares,
+one for a thing and one for a mood, are for a sharp eye: in a small cell all are the same grey. The
+dark skyline below tells what kind of place it is.
 
-Choice: signs are rows of the Hadamard matrix of order 16: any two differ in 8 of 16 squares, so that
-    JPEG and noise do not turn one into another.
+Choice: signs are rows of the Hadamard matrix of order 16, so any two differ in 8 of 16 squares, and
+    neither noise nor JPEG turns one into another; and of these, rows that are half black in each
+    quarter, so that a pixel of 8 x 8 shows the same grey whatever the sign.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ MOODS = ("quiet", "festive", "rustic", "modern")
 SKYLINE_CELLS = (4, 8)
 """Rows and columns of the lowest quarter, each dark or not."""
 
-_SQUARE_PX = 6
+_SQUARE_PX = 4
 _SQUARES = 4
 _SIGN_PX = _SQUARE_PX * _SQUARES
 _THING_AT, _MOOD_AT = (40, 24), (40, 80)
-_INK, _PAPER, _NOISE = 16, 240, 6
+_INK, _PAPER, _NOISE = 16, 240, 12
 _DARK = 80
 _LEAST_CONTRAST = 60
-_FIRST_MOOD_ROW = 8
+_THING_ROWS, _MOOD_ROWS = (1, 3, 4, 5), (6, 7, 9, 11)
 _HEIGHTS = {
     "cafe": (1, 1, 4, 4, 1, 1, 1, 1),
     "museum": (4, 1, 4, 1, 4, 1, 4, 1),
@@ -91,7 +92,7 @@ def draw_scene(scene: Scene, generator: np.random.Generator) -> Image.Image:
             black = _signs()[row].repeat(_SQUARE_PX, 0).repeat(_SQUARE_PX, 1)
             sign = np.where(black, _INK, _PAPER)[..., None]
             pixels[top : top + _SIGN_PX, left : left + _SIGN_PX] = sign
-    pixels += generator.normal(0, _NOISE, pixels.shape).astype(np.float32)
+    pixels += generator.integers(-_NOISE, _NOISE + 1, pixels.shape, np.int8)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
@@ -125,25 +126,31 @@ def read_skyline(pixels: Pixels) -> NDArray[np.bool_]:
 
 
 def read_thing(pixels: Pixels) -> str | None:
-    """Read the thing of a photo; None where its sign is missing or cannot be read.
+    """Read the thing of a photo.
 
     Args:
         pixels: (`SIDE_PX`, `SIDE_PX`, 3) uint8.
+
+    Returns:
+        The word; None where its sign is missing or cannot be read.
     """
-    return _read_sign(pixels, _THING_AT, THINGS, 1)
+    return _read_sign(pixels, _THING_AT, THINGS, _THING_ROWS)
 
 
 def read_mood(pixels: Pixels) -> str | None:
-    """Read the mood of a photo; None where its sign is missing or cannot be read.
+    """Read the mood of a photo.
 
     Args:
         pixels: (`SIDE_PX`, `SIDE_PX`, 3) uint8.
+
+    Returns:
+        The word; None where its sign is missing or cannot be read.
     """
-    return _read_sign(pixels, _MOOD_AT, MOODS, _FIRST_MOOD_ROW)
+    return _read_sign(pixels, _MOOD_AT, MOODS, _MOOD_ROWS)
 
 
 def _read_sign(
-    pixels: Pixels, place: tuple[int, int], words: Sequence[str], first_row: int
+    pixels: Pixels, place: tuple[int, int], words: Sequence[str], rows: Sequence[int]
 ) -> str | None:
     top, left = place
     grey = pixels[top : top + _SIGN_PX, left : left + _SIGN_PX].mean(axis=2)
@@ -151,21 +158,20 @@ def _read_sign(
     if (abs(means - (_INK + _PAPER) / 2) < _LEAST_CONTRAST).any():
         return None
     black = means < (_INK + _PAPER) / 2
-    rows = _signs()[first_row : first_row + len(words)]
-    matching = np.flatnonzero((rows == black).all(axis=(1, 2)))
+    matching = np.flatnonzero((_signs()[list(rows)] == black).all(axis=(1, 2)))
     return words[int(matching[0])] if len(matching) else None
 
 
 def _thing_row(scene: Scene) -> int | None:
-    return None if scene.thing is None else 1 + THINGS.index(scene.thing)
+    return None if scene.thing is None else _THING_ROWS[THINGS.index(scene.thing)]
 
 
 def _mood_row(scene: Scene) -> int | None:
-    return None if scene.mood is None else _FIRST_MOOD_ROW + MOODS.index(scene.mood)
+    return None if scene.mood is None else _MOOD_ROWS[MOODS.index(scene.mood)]
 
 
 def _signs() -> NDArray[np.bool_]:
     """The Hadamard matrix of order 16 as 16 signs; Sylvester's construction."""
     numbers = np.arange(_SQUARES**2)
     odd = np.bitwise_count(numbers[:, None] & numbers[None, :]) % 2 == 1
-    return odd.reshape(-1, _SQUARES, _SQUARES)
+    return np.asarray(odd.reshape(-1, _SQUARES, _SQUARES), np.bool_)

@@ -1,15 +1,14 @@
 """A synthetic world: made-up people with known tastes, who visit places and photograph them.
 
-A raw dump in the schema of Google Local, with drawn photos beside it. Everything that a method could
-learn from is put in by hand, so a method that works must find it, and each part that it is denied
-must cost:
+A raw dump in the schema of Google Local, with drawn photos beside it. All that a method could learn
+from is put in on purpose, so a method that works must find it, and what it is denied must cost:
 
 - A person has a taste for each kind of place: a colour, a thing and a mood. Tastes for different
   kinds have nothing to do with each other, so photos of other kinds mislead (retrieval).
-- Of a photo, the pixels show the colour, the caption says the thing, the aspect word is the mood (see
-  `visuallens.drawn`), each of the place, and now and then of another.
+- Of a photo, the pixels show the colour, the caption says the thing, the aspect word is the mood
+  (see `visuallens.drawn`): those of the place, and now and then of another.
 - A place has one of each, which its description names.
-- Ratings, names, positions and how often a place is visited by others say nothing about a person.
+- Ratings, names, positions and how often others visit a place say nothing about a person.
 
 Source: §6.1 for what an example is; the world itself is ours.
 """
@@ -18,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,11 +41,12 @@ WORLD = "world.json"
 """File of a dump that says what it was made with, and what everybody likes."""
 
 _ATTRIBUTES = (tuple(COLOURS), THINGS, MOODS)
-_WEIGHTS = np.array([2.2, 2.2, 2.2])
+_WEIGHTS = np.array([4.4, 3.9, 3.9])
 """How much a colour, a thing and a mood count, beside noise of the usual logit kind."""
-_SHOWN = (1.0, 0.6, 0.9)
-"""How often a photo shows colour, thing and mood at all."""
-_MISTAKEN = 0.08
+_SHOWN_LIKED, _SHOWN_OTHER = (0.9, 0.9), 0.15
+"""How often a photo shows the thing and the mood of a place, where the person likes them and where
+not: people photograph what they like. The colour is on all photos."""
+_MISTAKEN = 0.03
 """How often what it shows is not that of the place."""
 _STATE = "Synthetic"
 _TOWN_DEG = (43.6, 1.44)
@@ -68,7 +68,7 @@ class SyntheticPlan:
         seed: decides every draw.
     """
 
-    users: int = 150
+    users: int = 180
     places: int = 24
     visits: int = 36
     seed: int = 0
@@ -100,14 +100,21 @@ def synthesize(out: Path, plan: SyntheticPlan) -> dict[str, int]:
     if plan.places > len(NAMES):
         raise RawDataError(out, f"there are {len(NAMES)} names for places", "Ask for fewer places.")
     generator = np.random.default_rng(plan.seed)
-    places = generator.integers([len(one) for one in _ATTRIBUTES], size=(len(KINDS), plan.places, 3))
+    places = generator.integers(
+        [len(one) for one in _ATTRIBUTES], size=(len(KINDS), plan.places, 3)
+    )
     tastes = generator.integers([len(one) for one in _ATTRIBUTES], size=(plan.users, len(KINDS), 3))
     visits = list(_visits(generator, places, tastes, plan.visits))
     out.mkdir(parents=True, exist_ok=True)
     _write_lines(out / f"meta-{_STATE}.json", _businesses(generator, places, visits))
     _write_lines(out / f"review-{_STATE}.json", _reviews(visits, plan))
     for number, visit in enumerate(visits):
-        _draw(out / PHOTOS, photo_url(plan.seed, number), _scene(generator, places, visit), generator)
+        _draw(
+            out / PHOTOS,
+            photo_url(plan.seed, number),
+            _scene(generator, places, tastes, visit),
+            generator,
+        )
     _write_lines(out / WORLD, [{"synthetic": True, **asdict(plan), "tastes": _named(tastes)}])
     found = {"users": plan.users, "places": places[..., 0].size, "reviews": len(visits)}
     return {**found, "photos": len(visits)}
@@ -145,21 +152,24 @@ def _visits(
             yield Visit(user, kind, int(generator.choice(len(likely), p=likely / likely.sum())))
 
 
-def _scene(generator: np.random.Generator, places: Ints, visit: Visit) -> Scene:
+def _scene(generator: np.random.Generator, places: Ints, tastes: Ints, visit: Visit) -> Scene:
     """Decide what the photo of a visit shows."""
+    taste = tastes[visit.user, visit.kind].tolist()
+    seen = places[visit.kind, visit.place].tolist()
+    for at, words in enumerate(_ATTRIBUTES):
+        if generator.random() < _MISTAKEN:
+            seen[at] = int(generator.integers(len(words)))
     shown: list[str | None] = []
-    for words, own, share in zip(
-        _ATTRIBUTES, places[visit.kind, visit.place].tolist(), _SHOWN, strict=True
-    ):
-        seen = int(generator.integers(len(words))) if generator.random() < _MISTAKEN else own
-        shown.append(words[seen] if generator.random() < share else None)
-    colour, thing, mood = shown
-    return Scene(KINDS[visit.kind], colour or words_of(0)[0], thing, mood)
+    for at, liked in enumerate(_SHOWN_LIKED, start=1):
+        share = liked if seen[at] == taste[at] else _SHOWN_OTHER
+        shown.append(_ATTRIBUTES[at][seen[at]] if generator.random() < share else None)
+    thing, mood = shown
+    return Scene(KINDS[visit.kind], _ATTRIBUTES[0][seen[0]], thing, mood)
 
 
-def words_of(attribute: int) -> Sequence[str]:
-    """List the words of an attribute: 0 colours, 1 things, 2 moods."""
-    return _ATTRIBUTES[attribute]
+def vocabulary() -> tuple[str, ...]:
+    """List all words that are said of places and photos of a world."""
+    return (*KINDS, *NAMES, *(word for words in _ATTRIBUTES for word in words))
 
 
 def _businesses(
@@ -199,7 +209,7 @@ def _reviews(visits: Sequence[Visit], plan: SyntheticPlan) -> Iterator[Mapping[s
 
 
 def _draw(folder: Path, url: str, scene: Scene, generator: np.random.Generator) -> None:
-    """Draw a photo where the benchmark looks for it: see `timelines.py` for the id of an address."""
+    """Draw a photo where the benchmark looks for it; `timelines.py` makes ids of addresses."""
     photo_id = hashlib.md5(url.encode(), usedforsecurity=False).hexdigest()[:16]
     path = folder / photo_id[:2] / f"{photo_id}.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -220,6 +230,6 @@ def _gmap_id(kind: int, place: int) -> str:
     return f"synthetic:{KINDS[kind]}:{place}"
 
 
-def _write_lines(path: Path, rows: Iterator[Mapping[str, object]] | list[dict[str, object]]) -> None:
+def _write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)

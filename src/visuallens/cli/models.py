@@ -78,6 +78,7 @@ def _records(kind: str) -> list[dict[str, object]]:
         "server": {"model": "any server with the OpenAI API"},
         "unimp": {"model": "trained on top of another backbone"},
         "embedded": {"model": _PACKAGED, "here": True},
+        "drawn": {"model": "for synthetic photos only; has no weights", "here": True},
     }
     records: list[dict[str, object]] = []
     for name in registry.names(kind):

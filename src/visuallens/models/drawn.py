@@ -1,8 +1,8 @@
 """`drawn`: reads the drawn photos of the synthetic world, and nothing else.
 
-A real recogniser of a made-up thing: it embeds the skyline, captions the sign of the thing and names
-the sign of the mood as the aspect word. It does not say the colour of the walls, which is left to
-who sees the grid. Of an ordinary photo it says nothing.
+It finds the signs in the pixels: it embeds the skyline, captions the thing, and names the mood as
+the aspect word. It does not say the colour of the walls, which is left to whoever sees the grid. Of
+an ordinary photo it says nothing.
 
 Source: §4.1, with drawings in the place of photos.
 """
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from visuallens.config import Settings
@@ -24,6 +25,8 @@ from visuallens.types import FloatArray, PhotoMetadata
 
 _DIM = SKYLINE_CELLS[0] * SKYLINE_CELLS[1]
 _UNRELATED = 40
+
+Flags = NDArray[np.bool_]
 
 
 class DrawnModel:
@@ -66,9 +69,7 @@ class DrawnModel:
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """See `TextEncoder.encode_texts`."""
-        rows = [
-            skyline_of(text).ravel() if text in KINDS else _signs_of(text) for text in texts
-        ]
+        rows = [skyline_of(text).ravel() if text in KINDS else _signs_of(text) for text in texts]
         return _unit(rows)
 
     def encode_categories(self, categories: Sequence[str]) -> FloatArray:
@@ -95,12 +96,12 @@ def _describe(pixels: PreparedPhoto) -> Description:
     return Description(f"A {thing}" if thing else "", (mood,) if mood else ())
 
 
-def _signs_of(text: str) -> FloatArray:
+def _signs_of(text: str) -> Flags:
     digest = hashlib.blake2b(text.encode(), digest_size=_DIM // 8).digest()
-    return np.unpackbits(np.frombuffer(digest, np.uint8)).astype(np.float32)
+    return np.asarray(np.unpackbits(np.frombuffer(digest, np.uint8)), np.bool_)
 
 
-def _unit(rows: Sequence[FloatArray]) -> FloatArray:
-    """Turn rows of zeros and ones into unit vectors of minus and plus."""
+def _unit(rows: Sequence[Flags]) -> FloatArray:
+    """Turn rows of flags into unit vectors of minus and plus."""
     signs = np.array(rows, np.float32).reshape(len(rows), _DIM) * 2 - 1
     return np.asarray(signs / np.sqrt(_DIM), np.float32)

@@ -42,7 +42,7 @@ class SyntheticGoogle:
         title="Synthetic Google world",
         source="visuallens benchmark synthesize",
         licence="none: made by a program",
-        citation="",
+        citation="VisualLens, docs/synthetic.md",
         files=GoogleReviewV.card.files,
         note="synthetic: nobody took these photos, and nobody was at these places",
     )

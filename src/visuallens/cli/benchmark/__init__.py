@@ -8,6 +8,7 @@ from visuallens.cli.lazy import LazyGroup
 
 COMMANDS = {
     "build": ("visuallens.cli.benchmark.build", "Build a benchmark from a raw dump."),
+    "synthesize": ("visuallens.cli.benchmark.synthesize", "Make up a world with known tastes."),
     "stats": ("visuallens.cli.benchmark.stats", "Describe it: Table 1, Figure 5, distributions."),
     "show": ("visuallens.cli.benchmark.show", "Show one example on one page."),
     "audit": ("visuallens.cli.benchmark.audit", "Check it for leaks; fails on one."),
