@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from tests.benchmark.tiny import write_tiny
@@ -12,7 +13,9 @@ from tests.cluster import ROOT
 from tests.indexed import SMALL, USER, index_photos
 
 from visuallens.cli.main import visuallens
+from visuallens.cli.options import chosen_workers
 from visuallens.errors import EvaluationError, MissingPackageError, RunFileError
+from visuallens.workers import Workers
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +122,13 @@ def test_graphics_cards_are_given_by_ray_alone(tiny: Path, library: Path, tmp_pa
     result = call(*ranked(tiny, library, tmp_path / "a.run", "--gpus", "1"))
     assert result.exit_code == 2
     assert "--gpus goes with --engine ray" in result.output
+
+
+def test_several_graphics_cards_are_whole() -> None:
+    with pytest.raises(click.UsageError, match="--gpus above 1 must be whole"):
+        chosen_workers("ray", 2, 1.5)
+    for gpus in (0.5, 1.0, 2.0):
+        assert chosen_workers("ray", 2, gpus) == Workers("ray", 2, gpus)
 
 
 def test_processes_index_the_same(tiny: Path, tmp_path: Path) -> None:
