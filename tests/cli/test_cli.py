@@ -229,6 +229,7 @@ def test_backbones_and_encoders_are_listed() -> None:
     assert {"nano", "server"} <= {record["backbone"] for record in backbones}
     assert {record["encoder"]: record["model"] for record in encoders} == {
         "clip": "openai/clip-vit-large-patch14-336",
+        "drawn": "for synthetic photos only; has no weights",
         "embedded": "packaged",
         "siglip2": "google/siglip2-base-patch16-256",
     }

@@ -207,15 +207,15 @@ def test_an_adapter_is_trained_saved_loaded_and_merged(folder: Path, tmp_path: P
         assert loaded.is_matcher
         assert loaded.label_space() == labels
         again = loaded.score_labels(images, PROMPTS[:2], loaded.label_space())
-        np.testing.assert_allclose(again, after, atol=1e-5)
+        np.testing.assert_allclose(again, after, atol=1e-4)
 
         merge_adapter(loaded, tmp_path / f"{kind}-merged")
         merged = loaded.score_labels(images, PROMPTS[:2], labels)
-        np.testing.assert_allclose(merged, after, atol=1e-5)
+        np.testing.assert_allclose(merged, after, atol=1e-4)
         alone = opened(folder, model=str(tmp_path / f"{kind}-merged"))
         assert alone.label_space() == labels
         np.testing.assert_allclose(
-            alone.score_labels(images, PROMPTS[:2], labels), after, atol=1e-5
+            alone.score_labels(images, PROMPTS[:2], labels), after, atol=1e-4
         )
 
 
