@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.augment.reader import ColourReader
 from tests.augment.test_pipeline import content, draw, run
@@ -58,6 +61,47 @@ def test_a_plain_folder_takes_no_news_back(
     with Library.open(library) as opened:
         photos = opened.history("me", ColourReader().id).history.photos
     assert before in [photo.metadata for photo in photos]
+
+
+def captions(library: Path) -> dict[str, str]:
+    with Library.open(library) as opened:
+        rows = opened.connection.execute(
+            "SELECT s.path, a.caption FROM augmentations a JOIN sightings s ON s.photo = a.photo"
+        )
+        return {Path(os.fsdecode(path)).name: caption for path, caption in rows}
+
+
+def test_a_caption_that_somebody_wrote_takes_the_place_of_the_models(
+    library: Path, photo_folder: Path
+) -> None:
+    run(library, photo_folder)
+    made = captions(library)
+    manifest = photo_folder / "photos.csv"
+    manifest.write_text("path,caption\n0.jpg,Our first day in Lisbon\n1.jpg,\n")
+    reader = ColourReader()
+    report = run(library, manifest, reader)
+    assert (report.indexed, reader.photos_read) == (0, 0)
+    assert captions(library) == {**made, "0.jpg": "Our first day in Lisbon"}
+    run(library, photo_folder)  # a plain folder takes nothing back
+    assert captions(library)["0.jpg"] == "Our first day in Lisbon"
+
+
+def test_a_new_photo_comes_with_the_caption_that_somebody_wrote(
+    library: Path, photo_folder: Path
+) -> None:
+    manifest = photo_folder / "photos.csv"
+    manifest.write_text("path,caption\n0.jpg,Our first day in Lisbon\n")
+    assert run(library, manifest).indexed == 1
+    assert captions(library) == {"0.jpg": "Our first day in Lisbon"}
+    reopened: list[Path] = []
+
+    class Opening(ColourReader):
+        def prepare(self, image: Image.Image) -> np.ndarray:
+            reopened.append(photo_folder)
+            return super().prepare(image)
+
+    assert run(library, manifest, Opening()).unchanged == 1
+    assert not reopened
 
 
 @pytest.mark.parametrize("last_step", ["save_moments", "drop_unseen_photos"])

@@ -43,6 +43,7 @@ def test_json_lines(folder: Path) -> None:
         "taken_at": "2024-05-31T18:30:00+02:00",
         "latitude": 51.5,
         "longitude": -0.1,
+        "caption": "Tea\n" + "by the river " * 20,
         "note": "ignored",
     }
 
@@ -54,8 +55,12 @@ def test_json_lines(folder: Path) -> None:
     assert file.user_id == "ada"
     assert file.taken_at == datetime(2024, 5, 31, 18, 30, tzinfo=timezone(timedelta(hours=2)))
     assert file.location == GeoPoint(51.5, -0.1)
+    assert file.caption is not None
+    assert file.caption.startswith("Tea by the river by")
+    assert len(file.caption.split()) == 30
     assert isinstance(plain, FoundFile)
     assert (plain.user_id, plain.taken_at, plain.location) == ("7", None, None)
+    assert plain.caption is None
 
 
 def test_csv_with_byte_order_mark_and_empty_cells(folder: Path) -> None:
@@ -126,6 +131,7 @@ def test_a_missing_file_is_refused_and_the_run_goes_on(folder: Path) -> None:
         ({"latitude": True, "longitude": 1}, "latitude"),
         ({"latitude": [1], "longitude": 1}, "latitude"),
         ({"user_id": ["ada"]}, "user_id"),
+        ({"caption": 7}, "caption"),
     ],
 )
 def test_a_malformed_cell_is_refused_with_row_and_column(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -283,6 +284,20 @@ def test_activations_computed_twice_change_nothing(tmp_path: Path) -> None:
 def test_a_model_that_cannot_compute_activations_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"Leave training\.loop\.gradient_checkpointing off"):
         fit(ToyTask(), QUICK.model_copy(update={"gradient_checkpointing": True}), tmp_path)
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no compiler")
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_compiled_layers_learn_the_same(tmp_path: Path) -> None:
+    for compiled in (False, True):
+        settings = QUICK.model_copy(update={"steps": 2, "compile": compiled})
+        fit(WordsTask(), settings, tmp_path / str(compiled))
+    assert losses(tmp_path / "True") == pytest.approx(losses(tmp_path / "False"), rel=1e-5)
+
+
+def test_a_model_without_layers_to_compile_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"Leave training\.loop\.compile off"):
+        fit(ToyTask(), QUICK.model_copy(update={"compile": True}), tmp_path)
 
 
 def test_frozen_normalisation_keeps_its_statistics(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from visuallens.augment.records import (
     Known,
     Made,
     PhotoRecord,
+    agreed_captions,
     drop_unseen_photos,
     forget_refusals,
     has_unseen_photos,
@@ -97,7 +98,8 @@ def index(
     Choice: a photo whose file is gone stays in the history, which outlives files; `forget` removes
         it. A file that was refused is tried again, since a new package may read it. A date or
         place that a source gives later replaces the known one, and the town in captions with it;
-        a date in a caption made before stays.
+        a date in a caption made before stays. A caption that a source gives replaces those of
+        models.
     """
     start = time.perf_counter()
     team = readers if isinstance(readers, Team) else Team(readers)
@@ -176,6 +178,8 @@ def index_lock(
 def _plan(run: _Run, files: Iterable[File | Refusal]) -> list[File]:
     """Walk the source once, and keep the files that must be opened."""
     known = known_sightings(run.library)
+    describes = any(reader.describes for reader in run.readers)
+    captions = agreed_captions(run.library) if describes else None
     todo = []
     run.users.add(run.user_id)
     for file in files:
@@ -189,6 +193,7 @@ def _plan(run: _Run, files: Iterable[File | Refusal]) -> list[File]:
         if (
             found is not None
             and _is_same(found, file)
+            and (captions is None or file.caption in {None, captions.get(found.photo_id)})
             and all(found.photo_id in complete for complete in run.complete)
         ):
             run.unchanged += 1
@@ -222,6 +227,7 @@ def _save(run: _Run, batch: BatchRead) -> None:
             one.fingerprint,
             tuple(made.get(one.photo_id, ())),
             one.placed_by_source,
+            one.caption,
         )
         for one in batch.opened
     ]

@@ -68,6 +68,7 @@ class Opened:
 
     Attributes:
         inputs: one for each reader, None where that reader has read the photo already.
+        caption: what the source says of the photo.
     """
 
     sighting: Sighting
@@ -76,6 +77,7 @@ class Opened:
     fingerprint: int
     inputs: tuple[PreparedPhoto | None, ...]
     placed_by_source: bool
+    caption: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,8 @@ def _open(file: File, readers: Sequence[PhotoReader], job: Job) -> Opened | Refu
     sighting = Sighting(user, file.path, file.size_bytes, file.modified_ns)
     metadata = _with_news(photo, file)
     placed = file.location is not None
-    return Opened(sighting, photo.id, metadata, fingerprint(photo.image), inputs, placed)
+    hashed = fingerprint(photo.image)
+    return Opened(sighting, photo.id, metadata, hashed, inputs, placed, file.caption)
 
 
 def _with_news(photo: OpenedPhoto, file: File) -> PhotoMetadata:

@@ -62,6 +62,7 @@ class PhotoRecord:
 
     Attributes:
         placed_by_source: the location is what the source says, so it replaces a known one.
+        caption: what the source says of the photo, in the place of what models say.
     """
 
     photo_id: str
@@ -70,6 +71,7 @@ class PhotoRecord:
     fingerprint: int
     made: tuple[Made, ...]
     placed_by_source: bool = False
+    caption: str | None = None
 
 
 class Known(NamedTuple):
@@ -99,6 +101,15 @@ def known_sightings(library: Library) -> dict[tuple[str, bytes], Known]:
     }
 
 
+def agreed_captions(library: Library) -> dict[str, str]:
+    """Load the captions of the photos of which all models say the same, by photo id."""
+    rows = library.connection.execute(
+        "SELECT p.id, MIN(a.caption) FROM augmentations a JOIN photos p ON p.number = a.photo "
+        "GROUP BY a.photo HAVING COUNT(DISTINCT a.caption) = 1"
+    )
+    return dict(rows.fetchall())
+
+
 def photos_read_by(library: Library, reader: PhotoReader) -> set[str]:
     """Load the ids of the photos for which a reader has nothing left to do."""
     complete: set[str] | None = None
@@ -126,10 +137,10 @@ def save_photos(library: Library, records: Sequence[PhotoRecord]) -> None:
     with library.transaction() as connection:
         for record in records:
             number = _photo_number(connection, record)
-            _save_news(connection, record, number)
             _save_sighting(connection, record.sighting, number)
             for made in record.made:
                 _save_made(connection, number, made)
+            _save_news(connection, record, number)
 
 
 def save_refusals(library: Library, user_id: str, refusals: Iterable[Refusal]) -> None:
@@ -250,6 +261,8 @@ def _save_news(connection: sqlite3.Connection, record: PhotoRecord, number: int)
             "UPDATE photos SET latitude = ?, longitude = ? WHERE number = ?",
             (location.latitude, location.longitude, number),
         )
+    if record.caption is not None:
+        connection.execute(_SET_CAPTION, (record.caption, number))
 
 
 def _rename_town(connection: sqlite3.Connection, number: int, location: GeoPoint) -> None:
@@ -324,6 +337,11 @@ INSERT INTO photos (id, width_px, height_px, taken_at, taken_at_s, date_source, 
                     longitude, fingerprint)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO NOTHING
+"""
+# By model as well, for that is how the table is found.
+_SET_CAPTION = """
+UPDATE augmentations SET caption = ?
+WHERE model IN (SELECT number FROM models) AND photo = ?
 """
 _UNGROUPED_USERS = """
 SELECT DISTINCT s.user_id

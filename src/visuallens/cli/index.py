@@ -46,6 +46,9 @@ def command(
 ) -> None:
     """Add photos to the library: folders, photos, or manifests (.jsonl, .csv, .parquet).
 
+    A manifest has a column path, and may have user_id, taken_at, latitude, longitude and caption,
+    which win over what the file says and what a model would write.
+
     Only what is new is read. A run that was stopped goes on where it was when it is started again.
     """
     from visuallens.api import VisualLens

@@ -20,6 +20,7 @@ class FoundFile:
         user_id: whose photo it is, where the source says so.
         taken_at: what the source says; it wins over the file's own date.
         location: what the source says; it wins over the file's own position.
+        caption: what somebody wrote about the photo; it wins over what a model would.
     """
 
     path: Path
@@ -28,6 +29,7 @@ class FoundFile:
     user_id: str | None = None
     taken_at: datetime | None = None
     location: GeoPoint | None = None
+    caption: str | None = None
 
 
 class PhotoSource(Protocol):

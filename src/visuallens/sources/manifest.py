@@ -1,7 +1,7 @@
-"""A table that lists photos, with their users, dates and places, as visual histories (§3).
+"""A table of photos, with their users, dates, places and captions, as visual histories (§3).
 
 Columns: `path` (required; relative to the table's folder), `user_id`, `taken_at` (ISO 8601),
-`latitude`, `longitude`. Formats: JSON lines, CSV, Parquet. Other columns are ignored.
+`latitude`, `longitude`, `caption`. Formats: JSON lines, CSV, Parquet. Other columns are ignored.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from visuallens.errors import SourceError
 from visuallens.images import display_path, explain_os_error
+from visuallens.prompts.caption import MAX_CAPTION_WORDS
 from visuallens.sources.base import FoundFile
 from visuallens.types import GeoPoint, Refusal, RefusalReason
 
@@ -94,6 +95,7 @@ def _peek(rows: Iterator[Row | _BadCellError]) -> Iterator[Row | _BadCellError]:
 def _find_row(folder: Path, row: Row) -> FoundFile | Refusal:
     path = folder / _path_cell(row)
     user_id, taken_at, location = _user_cell(row), _date_cell(row), _location_cells(row)
+    caption = _caption_cell(row)
     try:
         facts = path.stat()
     except OSError as error:
@@ -102,7 +104,7 @@ def _find_row(folder: Path, row: Row) -> FoundFile | Refusal:
         raise _BadCellError("path", "this file name cannot be used on this system") from error
     if not stat.S_ISREG(facts.st_mode):
         return Refusal(display_path(path), RefusalReason.UNREADABLE, "a folder, not a file")
-    return FoundFile(path, facts.st_size, facts.st_mtime_ns, user_id, taken_at, location)
+    return FoundFile(path, facts.st_size, facts.st_mtime_ns, user_id, taken_at, location, caption)
 
 
 def _is_empty(value: object) -> bool:
@@ -152,6 +154,15 @@ def _location_cells(row: Row) -> GeoPoint | None:
         missing = "latitude" if latitude is None else "longitude"
         raise _BadCellError(missing, "it is empty, although the other coordinate is given")
     return GeoPoint(latitude, longitude)
+
+
+def _caption_cell(row: Row) -> str | None:
+    value = row.get("caption")
+    if _is_empty(value):
+        return None
+    if not isinstance(value, str):
+        raise _BadCellError("caption", f"{value!r} is not text")
+    return " ".join(value.split()[:MAX_CAPTION_WORDS])
 
 
 def _degrees_cell(row: Row, column: str, limit: int) -> float | None:
@@ -221,5 +232,5 @@ def _read_parquet(path: Path) -> Iterator[Row | _BadCellError]:
         raise SourceError(display_path(path), problem, "Write it again.") from error
 
 
-_COLUMNS = frozenset(("path", "user_id", "taken_at", "latitude", "longitude"))
+_COLUMNS = frozenset(("path", "user_id", "taken_at", "latitude", "longitude", "caption"))
 _READERS = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,37 @@ def _cannot_recompute(reason: str) -> TrainingError:
     return TrainingError(
         f"this model cannot compute its activations twice ({reason})",
         "Leave training.loop.gradient_checkpointing off.",
+    )
+
+
+def compile_layers(model: nn.Module) -> None:
+    """Compile the layers of a model, which are alike, so one of them compiles for all.
+
+    Args:
+        model: of transformers, with or without an adapter, or a module around one.
+
+    Raises:
+        TrainingError: it has no such layers, or this machine has no compiler.
+
+    Choice: layers rather than the whole model: images, label tokens and adapters around them change
+        with every family, and prompts of any length would compile all of it again and again.
+    """
+    named = {
+        name for part in model.modules() for name in getattr(part, "_no_split_modules", ()) or ()
+    }
+    layers = [part for part in model.modules() if type(part).__name__ in named]
+    if not layers:
+        raise _cannot_compile("no part of it is a layer of transformers")
+    compilers = (os.environ.get("CXX", "g++"), "clang++")
+    if _has_no_gpu() and not any(map(shutil.which, compilers)):
+        raise _cannot_compile("there is no C++ compiler on this machine")
+    for layer in layers:
+        layer.compile(dynamic=True)
+
+
+def _cannot_compile(reason: str) -> TrainingError:
+    return TrainingError(
+        f"this model cannot be compiled ({reason})", "Leave training.loop.compile off."
     )
 
 

@@ -27,7 +27,13 @@ from visuallens.training.checkpoint import (
     save_checkpoint,
     trained_weights,
 )
-from visuallens.training.hardware import accelerator, forward_of, recompute_activations, train_mode
+from visuallens.training.hardware import (
+    accelerator,
+    compile_layers,
+    forward_of,
+    recompute_activations,
+    train_mode,
+)
 from visuallens.training.log import RunLog
 from visuallens.training.schedule import Order, draw_seed, learning_rate, pieces, share
 
@@ -93,6 +99,8 @@ class _Run:
         self._accelerator = accelerator(settings)
         if settings.gradient_checkpointing:
             recompute_activations(task.model)
+        if settings.compile:
+            compile_layers(task.model)
         self._weights = [*trained_weights(task.model).values()]
         self._optimiser = torch.optim.AdamW(
             self._weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -225,7 +233,7 @@ class _Run:
 
         self._task.model.eval()
         torch.manual_seed(draw_seed(self._seed, step))
-        with torch.no_grad():
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             found = [dict(self._task.evaluate())]
         metrics: dict[str, float] = broadcast_object_list(found)[0]
         if not math.isfinite(metrics["score"]):

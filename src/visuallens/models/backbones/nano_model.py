@@ -66,6 +66,7 @@ class NanoForConditionalGeneration(LlamaForCausalLM):
     def __init__(self, config: NanoConfig) -> None:
         super().__init__(config)
         self.projector = Projector(config.feature_dim, config.classes, config.hidden_size)
+        self.lm_head.register_forward_pre_hook(_contiguous)
         self.post_init()  # type: ignore[no-untyped-call]  # transformers' own
 
     def forward(
@@ -94,6 +95,11 @@ class NanoForConditionalGeneration(LlamaForCausalLM):
                 projected = self.projector(image_features).to(inputs_embeds.dtype)
                 inputs_embeds = inputs_embeds.masked_scatter(places.unsqueeze(-1), projected)
         return super().forward(inputs_embeds=inputs_embeds, **arguments)
+
+
+def _contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Copy a slice of hidden states; else PyTorch copies the vocabulary, once for each prompt."""
+    return tuple(one.contiguous() for one in inputs)
 
 
 def initialise(
