@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -93,6 +94,23 @@ def test_a_permutation_of_the_candidates_changes_nothing() -> None:
     first = {c.candidate.id: c.score for c in ranked(ToyBackbone(), *places).candidates}
     turned = {c.candidate.id: c.score for c in ranked(ToyBackbone(), *places[::-1]).candidates}
     assert first == pytest.approx(turned)
+
+
+def test_the_given_order_is_kept_where_an_audit_asks_for_it() -> None:
+    """A backbone that likes all alike, told apart by the noise of places alone."""
+    places = candidates(120)
+    for shown in (places, places[::-1]):
+        backbone, names = ToyBackbone(), [place.name.strip() for place in shown]
+        ranked(backbone, *shown, order="given", rounds=3)
+        *first, last = (named(prompt) for prompt in backbone.prompts)
+        assert [name for window in first for name in window] == names
+        assert last == [name for name in names if name in last]
+
+
+def named(prompt: str) -> list[str]:
+    """Read the names of a prompt's candidates, in their order."""
+    lines = prompt.partition("Candidates:")[2].splitlines()
+    return [match[1] for line in lines if (match := re.match(r"\S+ (Museum \w*|Museum)", line))]
 
 
 def test_the_prompt_holds_profile_and_candidates() -> None:

@@ -110,6 +110,9 @@ class MatchingSettings(BaseModel):
     labels: Literal["auto", "new", "reserved", "letters"] = "auto"
     """Which tokens name the candidates. "auto": those of the adapter, else letters, which a model
     knows without training."""
+    order: Literal["own", "given"] = "own"
+    """Of the candidates in a prompt. "own": one that has nothing to do with how they came, shuffled
+    with the request's seed. "given": as they came, so that an audit sees what places decide."""
     shuffles: int = Field(default=1, ge=1, le=32)
     """Scores are averaged over so many orders of the candidates."""
     rounds: int = Field(default=2, ge=1, le=32)

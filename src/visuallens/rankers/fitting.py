@@ -27,6 +27,15 @@ _LEAST_WINDOW = 2
 _MOST_FOR_IMAGE = 0.8
 
 
+def _order(request: RankingRequest, settings: MatchingSettings) -> tuple[int, ...]:
+    """List the positions of candidates by a digest of their ids, or as they came."""
+    places = range(len(request.candidates))
+    if settings.order == "given":
+        return tuple(places)
+    digests = [hashlib.sha256(one.id.encode()).digest() for one in request.candidates]
+    return tuple(sorted(places, key=digests.__getitem__))
+
+
 @dataclass(frozen=True, slots=True)
 class Cut:
     """How much of a request a prompt says.
@@ -72,8 +81,8 @@ class MatchingPrompts:
         settings: what is said and shown, and how long it may be.
 
     Attributes:
-        order: positions of the request's candidates in an order of their own.
-        candidates: in that order.
+        order: positions of the request's candidates in the order of `candidates`.
+        candidates: of the request, in an order of their own unless the given one is wanted.
         in_words: the backbone is asked for an order in words, not for labels.
         labels: that name candidates.
         image: that goes with every prompt, or None.
@@ -94,9 +103,7 @@ class MatchingPrompts:
         self._request, self._profile = request, profile
         self._backbone, self._settings = backbone, settings
         self._style = backbone.style or settings.style
-        ids = [candidate.id.encode() for candidate in request.candidates]
-        digests = [hashlib.sha256(one).digest() for one in ids]
-        self.order = tuple(sorted(range(len(ids)), key=digests.__getitem__))
+        self.order = _order(request, settings)
         self.candidates = tuple(request.candidates[at] for at in self.order)
         self.in_words = backbone.scores == "permutation"
         self.labels = _numbers() if self.in_words else backbone.label_space(settings.labels)

@@ -36,7 +36,8 @@ class VisualLensRanker:
 
     Choice: candidates are put into an order of their own (see `MatchingPrompts`) and then shuffled
         with the request's seed, so that neither the order in which they came nor a place in the
-        prompt decides; `matching.shuffles` averages over several orders.
+        prompt decides; `matching.shuffles` averages over several orders, and `matching.order`
+        keeps the given one, for an audit.
     """
 
     name = "visuallens"
@@ -100,7 +101,8 @@ class _Asked:
         rounds = self.settings.shuffles
         if len(order) > size:
             rounds = max(rounds, self.settings.rounds)
-        generator = np.random.default_rng((self.seed, 2))
+        shuffled = self.settings.order == "own"
+        generator = np.random.default_rng((self.seed, 2)) if shuffled else None
         ask = self._ask_in_words if self.prompts.in_words else self._ask_labels
         own = rank_in_windows(len(order), size, rounds, generator, ask)
         if not self.told:

@@ -23,7 +23,7 @@ is nothing known."""
 
 
 def rank_in_windows(
-    count: int, size: int, rounds: int, generator: np.random.Generator, score: ScoreWindows
+    count: int, size: int, rounds: int, generator: np.random.Generator | None, score: ScoreWindows
 ) -> FloatArray:
     """Score any number of candidates.
 
@@ -31,7 +31,7 @@ def rank_in_windows(
         count: of candidates, at least one.
         size: most candidates of a window.
         rounds: how often each candidate is seen before the merge.
-        generator: shuffles.
+        generator: shuffles; None: all orders are as given.
         score: asks the backbone.
 
     Returns:
@@ -44,6 +44,8 @@ def rank_in_windows(
     if count <= size:
         return scores
     finalists = np.argsort(-scores, kind="stable")[:size]
+    if generator is None:
+        finalists = np.sort(finalists)
     final = shuffled_windows(len(finalists), size, rounds, generator)
     last = [tuple(int(finalists[at]) for at in window) for window in final]
     merged = _means(count, last, score(last))
@@ -55,7 +57,7 @@ def rank_in_windows(
 
 
 def shuffled_windows(
-    count: int, size: int, rounds: int, generator: np.random.Generator
+    count: int, size: int, rounds: int, generator: np.random.Generator | None
 ) -> list[Window]:
     """Split candidates into windows of nearly equal size, shuffled anew in each round.
 
@@ -63,16 +65,18 @@ def shuffled_windows(
         count: of candidates.
         size: most candidates of a window.
         rounds: each candidate is in so many windows.
-        generator: shuffles.
+        generator: shuffles; None: nobody does, and one round says all.
 
     Returns:
         The windows of all rounds.
     """
     parts = -(-count // size)
+    if generator is None:
+        orders = [np.arange(count)]
+    else:
+        orders = [generator.permutation(count) for _ in range(rounds)]
     return [
-        tuple(int(at) for at in part)
-        for _ in range(rounds)
-        for part in np.array_split(generator.permutation(count), parts)
+        tuple(int(at) for at in part) for order in orders for part in np.array_split(order, parts)
     ]
 
 

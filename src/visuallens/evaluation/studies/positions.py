@@ -24,7 +24,9 @@ _COLUMNS = (
 def positions(desk: Desk) -> Table:
     """Make the table: every ranker of Table 2 that can be made, under several orders.
 
-    Choice: controls look at ids alone, so they are left out.
+    Choice: controls look at ids alone, so they are left out. A backbone is shown the candidates as
+        they come; its ranker would otherwise put them into an order of its own, and no order would
+        decide anything.
     """
     wanted = desk.workshop.study.systems or tuple(SYSTEMS)
     rankers = {name: system(name) for name in wanted if system(name).ranker is not None}
@@ -43,10 +45,10 @@ def positions(desk: Desk) -> Table:
 
 
 def _row(desk: Desk, name: str, chosen: System) -> Row:
-    orders = range(desk.workshop.study.orders + 1)
+    shown = ("matching.order=given",) if chosen.asks_backbone else ()
     cells = [
-        desk.cell(name, options=("--candidate-order", str(order)) if order else ())
-        for order in orders
+        desk.cell(name, options=("--candidate-order", str(order)) if order else (), settings=shown)
+        for order in range(desk.workshop.study.orders + 1)
     ]
     commands = tuple(dict.fromkeys(text for cell in cells for text in texts(cell)))
     missing = next((cell.missing for cell in cells if cell.missing is not None), None)
