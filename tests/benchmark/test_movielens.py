@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -53,6 +55,20 @@ def test_histories_end_a_day_before_and_candidates_are_new_to_the_user(
         assert max(example["history_at"]).timestamp() <= asked_s - 86_400
         for film in example["candidates"]:
             assert seen.get((example["user_id"], film), asked_s) >= asked_s
+
+
+def test_only_the_most_rated_films_can_be_kept(data: Path, tmp_path: Path) -> None:
+    settings = BenchmarkSettings(most_reviewed=200, min_drawn=8, max_drawn=16, min_candidates=6)
+    build("movielens-v", data / "movielens", tmp_path / "out", settings)
+    few = Benchmark(tmp_path / "out")
+    known = set(pq.read_table(few.path(schema.PHOTOS)).column("business_id").to_pylist())
+    films = (data / "movielens" / "movies.jsonl").read_text("utf-8").splitlines()
+    ids = {str(json.loads(line)["id"]) for line in films}
+    ratings = (data / "movielens" / "ratings.csv").read_text().splitlines()[1:]
+    counted = Counter(film for line in ratings if (film := line.split(",")[1]) in ids)
+    most = sorted(counted, key=lambda film: (-counted[film], film))[:200]
+    assert len(known) > 150
+    assert known <= set(most)
 
 
 def test_films_apart_share_nothing_between_train_and_test(data: Path, tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ class Rules:
     history_gap_days: float
     min_category_reviews: int
     categories: tuple[str, ...]
+    most_reviewed: int
     kept_phrases: tuple[str, ...]
     visited: Literal["keep", "drop"]
     genre_words: bool

@@ -40,6 +40,13 @@ SELECT DISTINCT ON (business_id) * FROM read_parquet({files})
 ORDER BY business_id, latitude IS NULL, name IS NULL, file, line
 """
 
+_MOST_REVIEWED = """
+DELETE FROM once WHERE business_id NOT IN (
+    SELECT business_id FROM read_parquet({files}) SEMI JOIN once USING (business_id)
+    GROUP BY business_id ORDER BY count(*) DESC, business_id LIMIT {most}
+)
+"""
+
 _PHOTOS = """
 COPY (
     SELECT DISTINCT ON (photo_id) photo_id, business, path, caption
@@ -74,7 +81,8 @@ class BusinessTask:
     """The businesses of a dump.
 
     Attributes:
-        rows: holds `businesses-*.parquet` and, where photos belong to businesses, `photos-*`.
+        rows: holds `businesses-*.parquet`, `reviews-*.parquet` and, where photos belong to
+            businesses, `photos-*`.
         out: folder for the tables.
     """
 
@@ -99,6 +107,9 @@ def number_businesses(task: BusinessTask) -> BusinessCounts:
         out, memory_gb=task.job.memory_gb * task.job.workers, threads=task.job.workers
     ) as connection:
         connection.execute(_ONCE.format(files=quoted(rows / "businesses-*.parquet")))
+        if most := task.job.rules.most_reviewed:
+            reviews = quoted(rows / "reviews-*.parquet")
+            connection.execute(_MOST_REVIEWED.format(files=reviews, most=most))
         _write_numbered(connection, out / BUSINESSES, dataset, task.job.rules)
         stray = 0 if dataset.photo_share is None else _write_photos(connection, rows, out)
         return BusinessCounts(*_counts(connection, task, dataset), stray)

@@ -36,6 +36,9 @@ class BenchmarkSettings(BaseModel):
     categories: tuple[str, ...] = ()
     """Only questions of these; empty: of all that are large enough. Histories stay whole. Choice:
     a small benchmark of a few categories shows every candidate more often than one of all."""
+    most_reviewed: int = Field(default=0, ge=0)
+    """Only so many businesses, those with the most reviews: no history and no question knows
+    another. 0: all. Choice: of few, a small model sees each often enough to learn it."""
     kept_phrases: tuple[str, ...] | None = None
     """Categories of several words that are kept whole; without regard to letter case."""
     visited: Literal["keep", "drop"] | None = None
