@@ -99,7 +99,7 @@ def test_two_people_by_hand(toy: Benchmark, tmp_path: Path) -> None:
 
 
 def test_every_pair_of_people_is_compared_and_nobody_with_themselves(
-    toy: Benchmark, tmp_path: Path
+    toy: Benchmark, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     people = ("Ada", "Bo", "ADA", "Cy")
     paths = [
@@ -110,6 +110,7 @@ def test_every_pair_of_people_is_compared_and_nobody_with_themselves(
     pairs = [one.annotators for one in found]
     assert pairs == [("Ada", "Bo"), ("Ada", "Cy"), ("Bo", "ADA"), ("Bo", "Cy"), ("ADA", "Cy")]
     assert {one.first_choice.value for one in found} == {1.0}
+    assert caplog.text.count("Two exports are of the annotator 'Ada'") == 1
     assert evaluate(toy, [paths[0]]).agreement == ()
 
 

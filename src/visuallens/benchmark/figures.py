@@ -24,9 +24,8 @@ DISTRIBUTIONS = {
 _FULL_BAR = "█"
 _PARTS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 _COLOUR = "#3b6ea5"
-# Reproducible bytes, text that stays text, and no formulas in the names of categories.
 # Any: what Matplotlib's own type for its hundreds of settings asks for.
-_STYLE: Any = {
+SVG_STYLE: Any = {
     "svg.hashsalt": "visuallens",
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -34,7 +33,9 @@ _STYLE: Any = {
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.0,
 }
-_NO_METADATA = {"Date": None, "Creator": None}
+"""Reproducible bytes, text that stays text, and no formulas in the names of categories."""
+
+NO_METADATA = {"Date": None, "Creator": None}
 
 
 def text_bars(bars: Bars, width: int = 40) -> list[str]:
@@ -112,7 +113,7 @@ def _chart(bars: Bars, title: str, counted: str, *, sideways: bool) -> bytes:
     except ImportError as error:
         raise needs("matplotlib") from error
     names, heights = [name for name, _ in bars], [height for _, height in bars]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(SVG_STYLE):
         high = 1.2 + 0.18 * len(bars) if sideways else 3.2
         figure = Figure(figsize=(7.0, high), layout="constrained")
         axes = figure.add_subplot(title=title)
@@ -126,5 +127,5 @@ def _chart(bars: Bars, title: str, counted: str, *, sideways: bool) -> bytes:
             axes.set_xticks(range(len(bars)), names, rotation=30)
             axes.set_ylabel(counted)
         svg = io.BytesIO()
-        figure.savefig(svg, format="svg", metadata=_NO_METADATA)
+        figure.savefig(svg, format="svg", metadata=NO_METADATA)
     return svg.getvalue()

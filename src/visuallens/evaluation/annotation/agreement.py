@@ -6,6 +6,7 @@ how far they agreed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from visuallens.benchmark.lists import CandidateLists
 from visuallens.evaluation.statistics import RESAMPLES, intervals, user_sums, wilson
+
+logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
@@ -86,19 +89,24 @@ def agreements(
         seed: of their draws.
 
     Returns:
-        One for each pair, in the order given; none for two annotations of one person, or without
-        a question that both answered.
+        One for each pair, in the order given; none for two annotations of one person, which is
+        logged, or without a question that both answered.
 
     Choice: names are compared without letter case, for one person may export twice.
     Choice: the intervals draw users; where every user asks one question, the share of the same
         first choice has Wilson's interval, as hits have.
     """
-    return tuple(
-        found
-        for one, other in combinations(annotations, 2)
-        if one.annotator.casefold() != other.annotator.casefold()
-        for found in _compared(lists, one, other, resamples, seed)
-    )
+    found: list[Agreement] = []
+    for one, other in combinations(annotations, 2):
+        if one.annotator.casefold() == other.annotator.casefold():
+            logger.warning(
+                "Two exports are of the annotator %r and are not compared; if they are two people, "
+                "let each type a name of their own.",
+                one.annotator,
+            )
+        else:
+            found += _compared(lists, one, other, resamples, seed)
+    return tuple(found)
 
 
 def kendall_tau_b(first: Floats, second: Floats) -> float:

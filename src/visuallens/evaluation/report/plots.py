@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visuallens.benchmark.base import needs
+from visuallens.benchmark.figures import NO_METADATA, SVG_STYLE
 from visuallens.evaluation.studies.results import Plot, Series, Value
 from visuallens.prompts import as_data
 
@@ -28,15 +29,9 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _LINES = ("-", "--", "-.", ":")
 
-# Reproducible bytes, text that stays text, and no formulas in the names of categories.
 # Any: what Matplotlib's own type for its hundreds of settings asks for.
 _STYLE: Any = {
-    "svg.hashsalt": "visuallens",
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9.0,
+    **SVG_STYLE,
     "text.color": _INK,
     "axes.labelcolor": _INK,
     "axes.edgecolor": _INK,
@@ -45,7 +40,6 @@ _STYLE: Any = {
     "xtick.color": _INK,
     "ytick.color": _INK,
 }
-_NO_METADATA = {"Date": None, "Creator": None}
 _WIDTH_INCHES = 7.0
 _SHARE = 0.8
 """Of the room of a category that its bars fill."""
@@ -111,7 +105,7 @@ def draw_plot(plot: Plot) -> str:
             columns = min(3, len(plot.series))
             figure.legend(loc="outside lower center", ncols=columns, frameon=False)
         svg = io.StringIO()
-        figure.savefig(svg, format="svg", metadata=_NO_METADATA, transparent=True)
+        figure.savefig(svg, format="svg", metadata=NO_METADATA, transparent=True)
     return svg.getvalue()
 
 
