@@ -15,7 +15,7 @@ demo: $(VENV)/.demo
 	$(BIN)/visuallens demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 test: check
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev docs
 	$(BIN)/ruff format --check .

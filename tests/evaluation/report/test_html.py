@@ -7,8 +7,10 @@ from html.parser import HTMLParser
 import pytest
 from tests.evaluation.report.made import ATTACK, MISSING, RANK, SCORE, jpeg, report
 
+from visuallens.evaluation.report.anchors import commands_of
 from visuallens.evaluation.report.html import report_html
 from visuallens.evaluation.report.write import draw_plots
+from visuallens.evaluation.studies.results import Row, Value
 
 
 class Read(HTMLParser):
@@ -100,6 +102,12 @@ def test_each_number_leads_to_its_commands(page: str) -> None:
     both = page[page.index('<span id="how-table2-3"></span><span id="how-table2-5"></span>') :]
     assert f"<pre>{RANK}\n{SCORE}</pre>" in both[: both.index("</div>")]
     assert "how-table2-4" not in page
+
+
+def test_numbers_that_the_paper_prints_lead_to_no_command() -> None:
+    values = {"mrr": Value(0.3)}
+    assert commands_of(Row("GR-V, the paper", values, about="paper"), report()) == ()
+    assert commands_of(Row("train", values), report()) == (report().command,)
 
 
 def test_intervals_tests_and_the_paper_stand_beside_ours(page: str) -> None:

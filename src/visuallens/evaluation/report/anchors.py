@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from visuallens.evaluation.report.wording import PRINTED
 from visuallens.evaluation.studies.results import Plot, Report, Row, Table
 
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
@@ -46,11 +47,12 @@ def commands_of(made: Row | Plot, report: Report) -> tuple[str, ...]:
 
     Returns:
         Its own; the command of the report where it names none; nothing where it has no values and
-        nobody knows how to make them.
+        nobody knows how to make them, and where they are printed in the paper.
     """
     if made.commands:
         return made.commands
-    return () if made.missing is not None else (report.command,)
+    printed = isinstance(made, Row) and made.about == PRINTED
+    return () if printed or made.missing is not None else (report.command,)
 
 
 def made_by(table: Table, report: Report) -> tuple[Made, ...]:

@@ -17,6 +17,9 @@ METHOD = "method"
 CONTROL = "control"
 """What `Row.about` says of a row that the method has to be compared with."""
 
+PRINTED = "paper"
+"""What `Row.about` says of a row of numbers that the paper prints, which no command makes."""
+
 HOW_TO_READ = (
     "Metrics are in percent; [low, high] is the 95% interval, and a number without one is exact or "
     "a count. p is of a difference being none, corrected over the table (Holm)."

@@ -41,7 +41,8 @@ class Row:
         commands: that make the row, in the order in which they run.
         missing: why there are no values, or None.
         note: what a reader has to know about this row.
-        about: "method" for the method, "control" for what it has to be compared with, "baseline".
+        about: "method" for the method, "control" for what it has to be compared with, "paper" for
+            numbers that the paper prints, "baseline".
     """
 
     label: str

@@ -27,7 +27,10 @@ def table1(desk: Desk) -> Table:
     rows = [
         Row(split, values=_counted(one), commands=command) for split, one in found.splits.items()
     ]
-    rows += [Row(f"{one.title}, the paper", values=_printed(one)) for one in PAPER.values()]
+    rows += [
+        Row(f"{one.title}, the paper", values=_printed(one), about="paper")
+        for one in PAPER.values()
+    ]
     columns = ("examples", "users", "categories", "images", "ground truths", "candidates")
     return Table(
         name="table1",
