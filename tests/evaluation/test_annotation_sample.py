@@ -61,6 +61,15 @@ def test_no_photo_is_shown_twice(length: int) -> None:
         assert len(set(spread(range(length), count))) == count
 
 
+@pytest.mark.parametrize(("sample", "warned"), [(2, False), (3, True)])
+def test_users_who_ask_twice_are_warned_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, sample: int, warned: bool
+) -> None:
+    asks = [Ask(user, [9], [1, 2, 3], [2]) for user in ("ada", "bo", "ada")]
+    draw_requests(write_toy(tmp_path / "toy", {"test": asks}), "test", sample, 0)
+    assert ("With --sample 2 nobody does" in caplog.text) == warned
+
+
 def test_requests_come_in_the_drawn_order(tmp_path: Path) -> None:
     asks = [Ask(f"user-{at}", [9], [1, 2, 3], [2], seed=at) for at in range(8)]
     toy = write_toy(tmp_path / "toy", {"test": [*asks, Ask("none", [9], [], [1])]})

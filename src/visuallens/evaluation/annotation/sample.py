@@ -5,6 +5,7 @@ Source: §6.3, "we subsampled 50 examples from the test set for human annotation
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -16,6 +17,8 @@ from visuallens.benchmark import schema
 from visuallens.benchmark.folder import Benchmark
 from visuallens.errors import EvaluationError
 from visuallens.types import RankingRequest
+
+logger = logging.getLogger(__name__)
 
 Shown = TypeVar("Shown")
 
@@ -33,7 +36,8 @@ def draw_requests(
 
     Returns:
         Requests, without ground truth, in the order of `draw_rows`. Questions without candidates
-        are never drawn.
+        are never drawn. Where a user asks twice, the later history may show what the earlier
+        question asks for, which is logged.
 
     Raises:
         EvaluationError: the split has fewer questions.
@@ -48,6 +52,13 @@ def draw_requests(
             "Lower --sample, or choose another --split.",
         )
     users = table["user_id"].to_numpy()[filled]
+    if sample > (most := len(np.unique(users.astype(str)))):
+        logger.warning(
+            "Only %d users ask: some ask twice, and the photos of one question may show what the "
+            "other asks for. With --sample %d nobody does.",
+            most,
+            most,
+        )
     rows = filled[draw_rows(users, sample, seed)].tolist()
     found = (one.example.request for one in benchmark.some(split, rows))
     by_row = dict(zip(sorted(rows), found, strict=True))
