@@ -106,8 +106,8 @@ def test_each_number_leads_to_its_commands(page: str) -> None:
 
 def test_numbers_that_the_paper_prints_lead_to_no_command() -> None:
     values = {"mrr": Value(0.3)}
-    assert commands_of(Row("GR-V, the paper", values, about="paper"), report()) == ()
-    assert commands_of(Row("train", values), report()) == (report().command,)
+    assert commands_of(Row("GR-V, the paper", values=values, about="paper"), report()) == ()
+    assert commands_of(Row("train", values=values), report()) == (report().command,)
 
 
 def test_intervals_tests_and_the_paper_stand_beside_ours(page: str) -> None:
