@@ -1,8 +1,8 @@
 """Evaluating a run of the paper's size, measured: time and memory of `visuallens evaluate`.
 
 Run as: python perf/evaluating.py [--questions 200000] [--candidates 45]
-Two made-up runs, one as good as chance and one better, over as many questions of a tenth as many users;
-with intervals and tests, 1,000 resamples.
+Two made-up runs, one as good as chance and one better, over as many questions of a tenth as many
+users; with intervals and tests, 1,000 resamples.
 """
 
 from __future__ import annotations
