@@ -2,7 +2,7 @@
 
 Run as: python perf/evaluating.py [--questions 200000] [--candidates 45]
 Two made-up runs, one as good as chance and one better, over as many questions of a tenth as many
-users; with intervals and tests, 1,000 resamples.
+users; with intervals and tests, 2,000 resamples.
 """
 
 from __future__ import annotations
