@@ -281,7 +281,7 @@ def colours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("colours")
 def test_the_command_trains_goes_on_and_says_what_is_wrong(
-    tiny: Path, library: Path, weights: Path, tmp_path: Path
+    tiny: Path, library: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
     settings = [*SMALL, *SHORT, f"backbone.model={weights}", "backbone.name=nano"]
@@ -296,6 +296,8 @@ def test_the_command_trains_goes_on_and_says_what_is_wrong(
     assert (out / "settings.json").is_file()
     again = CliRunner().invoke(train, command, catch_exceptions=False)
     assert json.loads(again.stdout) == record
+    monkeypatch.setattr("visuallens.training.hardware.is_main_process", lambda: False)
+    assert CliRunner().invoke(train, command, catch_exceptions=False).stdout == ""
     other = CliRunner().invoke(train, [*command, "--set=training.joint.joint=false"])
     assert isinstance(other.exception, TrainingError)
     assert "training.joint.joint" in str(other.exception)

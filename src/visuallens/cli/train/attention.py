@@ -43,6 +43,7 @@ def command(
     from visuallens.benchmark.run_file import read_run
     from visuallens.config import load_settings
     from visuallens.training.attention import AttentionTask
+    from visuallens.training.hardware import is_main_process
     from visuallens.training.joint import hold_to_data
     from visuallens.training.loop import fit
     from visuallens.training.run import open_run
@@ -58,6 +59,8 @@ def command(
         hold_to_data(out, task.trained_on | digest_of(run))
         fitted = fit(task, settings.training.loop, out, seed=settings.seed)
     record = as_record(out, task, fitted)
+    if not is_main_process():
+        return  # one of several processes says how it went
     if as_json:
         print_json(record)
     else:

@@ -59,6 +59,7 @@ def command(
     from visuallens.training.adapted import open_adapted
     from visuallens.training.captioned import read_captioned, split_dev
     from visuallens.training.captions import CaptionPlan, train_captions
+    from visuallens.training.hardware import is_main_process
     from visuallens.training.run import open_run
 
     settings = load_settings(config, (*overrides, *backbone_overrides(backbone, adapter)))
@@ -75,6 +76,8 @@ def command(
     labels, style = training.joint.labels, settings.matching.style
     opened = open_adapted(settings.backbone, training.lora, labels, style, seed=seed)
     lessons = train_captions(opened, plan, training.loop, out)
+    if not is_main_process():
+        return  # one of several processes says how it went
     if as_json:
         print_json(_record(captioned, len(train), len(dev), lessons, out))
     else:

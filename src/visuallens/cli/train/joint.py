@@ -48,6 +48,7 @@ def command(
     from visuallens.config import load_settings
     from visuallens.training.adapted import open_adapted
     from visuallens.training.aspects import read_refined
+    from visuallens.training.hardware import is_main_process
     from visuallens.training.joint import JointTask, hold_to_data
     from visuallens.training.loop import fit
     from visuallens.training.run import open_run
@@ -65,6 +66,8 @@ def command(
         hold_to_data(out, task.trained_on)
         fitted = fit(task, training.loop, out, seed=settings.seed)
     record = as_record(out, task, fitted)
+    if not is_main_process():
+        return  # one of several processes says how it went
     if as_json:
         print_json(record)
     else:

@@ -37,6 +37,7 @@ def command(
     """
     from visuallens.benchmark.folder import Benchmark
     from visuallens.config import load_settings
+    from visuallens.training.hardware import is_main_process
     from visuallens.training.loop import fit
     from visuallens.training.run import open_run
     from visuallens.training.unimp import UniMPTask, open_untrained
@@ -50,6 +51,8 @@ def command(
         task = UniMPTask(model, profiles, settings)
         fitted = fit(task, settings.training.loop, out, seed=settings.seed)
     record = as_record(out, task, fitted)
+    if not is_main_process():
+        return  # one of several processes says how it went
     if as_json:
         print_json(record)
     else:
