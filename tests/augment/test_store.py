@@ -173,3 +173,9 @@ def test_a_corrected_place_renames_the_town_in_captions(library: Library) -> Non
     save_photos(library, [replace(corrected, placed_by_source=True)])
     (found,) = library.descriptions([first.photo_id], MODEL, "colours-1").values()
     assert found.caption == f"Palace, {new}"
+    # What people wrote stays as they wrote it.
+    save_photos(library, [replace(corrected, caption=f"Home, {new}")])
+    moved = replace(placed, made=(), placed_by_source=True)
+    save_photos(library, [moved])
+    (found,) = library.descriptions([first.photo_id], MODEL, "colours-1").values()
+    assert found.caption == f"Home, {new}"

@@ -30,6 +30,9 @@ from visuallens.types import (
     RefusalReason,
 )
 
+_PEOPLE = "people"
+"""Instead of a version, where a caption is not a model's."""
+
 _TRUSTED_DATES = (DateSource.EXIF.value, DateSource.GPS.value, DateSource.MANIFEST.value)
 
 
@@ -262,11 +265,11 @@ def _save_news(connection: sqlite3.Connection, record: PhotoRecord, number: int)
             (location.latitude, location.longitude, number),
         )
     if record.caption is not None:
-        connection.execute(_SET_CAPTION, (record.caption, number))
+        connection.execute(_SET_CAPTION, (record.caption, _PEOPLE, number))
 
 
 def _rename_town(connection: sqlite3.Connection, number: int, location: GeoPoint) -> None:
-    """Let captions that end with the town of an old position name that of the new one."""
+    """Let captions of models that end with the town of an old position name that of the new one."""
     ((latitude, longitude),) = connection.execute(
         "SELECT latitude, longitude FROM photos WHERE number = ?", (number,)
     )
@@ -276,7 +279,8 @@ def _rename_town(connection: sqlite3.Connection, number: int, location: GeoPoint
     if old is None or new is None or old == new:
         return
     captions = connection.execute(
-        "SELECT rowid, caption FROM augmentations WHERE photo = ?", (number,)
+        "SELECT rowid, caption FROM augmentations WHERE photo = ? AND made_by != ?",
+        (number, _PEOPLE),
     ).fetchall()
     connection.executemany(
         "UPDATE augmentations SET caption = ? WHERE rowid = ?",
@@ -340,7 +344,7 @@ ON CONFLICT (id) DO NOTHING
 """
 # By model as well, for that is how the table is found.
 _SET_CAPTION = """
-UPDATE augmentations SET caption = ?
+UPDATE augmentations SET caption = ?, made_by = ?
 WHERE model IN (SELECT number FROM models) AND photo = ?
 """
 _UNGROUPED_USERS = """

@@ -79,7 +79,7 @@ CREATE TABLE augmentations (
     caption TEXT NOT NULL,
     aspect_words TEXT NOT NULL,       -- JSON list
     made_at TEXT NOT NULL,
-    made_by TEXT NOT NULL,            -- version of VisualLens
+    made_by TEXT NOT NULL,            -- version of VisualLens, or "people": who wrote the caption
     PRIMARY KEY (model, photo, prompt_version, round)
 );
 CREATE TABLE moments (                -- photos of a user that belong together
