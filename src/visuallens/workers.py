@@ -136,8 +136,7 @@ class _Worker(Generic[Task, Result]):
 def _can_travel(error: Exception) -> bool:
     """Tell whether an error comes out of a pickle; one that does not would end the worker."""
     try:
-        # Its own bytes, written the moment before.
-        pickle.loads(pickle.dumps(error))  # noqa: S301
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - its own bytes, made in the line itself
     except Exception:  # noqa: BLE001 - errors of others may raise anything here
         return False
     return True

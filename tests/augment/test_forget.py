@@ -28,7 +28,7 @@ def library(tmp_path: Path, photo_folder: Path) -> Path:
 
 def forgotten(library: Path, **what: object) -> Receipt:
     with Library.open(library, writable=True) as opened:
-        return forget(opened, **what)  # type: ignore[arg-type] # each test gives its own
+        return forget(opened, **what)  # type: ignore[arg-type]  # each test gives its own
 
 
 def test_a_photo_is_gone_with_everything_made_of_it(library: Path, photo_folder: Path) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from visuallens.config import load_settings
 from visuallens.evaluation.runs import Asked, Team, Watched, write_run
 from visuallens.rankers.base import to_ranking
 from visuallens.types import Ranking, RankingRequest
-from visuallens.workers import Workers
+from visuallens.workers import Engine, Workers
 
 
 class SlowRanker:
@@ -73,6 +73,6 @@ def run(
 
 if __name__ == "__main__":
     folder, into, seconds, *rest = sys.argv[1:]
-    who = Workers(rest[0], int(rest[1])) if rest else Workers()  # type: ignore[arg-type]
+    who = Workers(cast("Engine", rest[0]), int(rest[1])) if rest else Workers()
     slow = partial(opened, float(seconds))
     run(Benchmark(Path(folder)), Path(into), SlowRanker(float(seconds)), team=Team(slow, who))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,11 +85,11 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
         profiles.resources(None, None, lambda: draw_matcher(192, 192)),
     )
     makers: dict[str, Callable[[], Ranker]] = {
-        name: lambda name=name: registry.load("controls", name)(benchmark, ControlSettings())  # type: ignore[misc]
+        name: partial(registry.load("controls", name), benchmark, ControlSettings())
         for name in CONTROLS
     }
     for name in ("similarity", "attention"):
-        makers[name] = lambda name=name: registry.load("rankers", name)(resources)  # type: ignore[misc]
+        makers[name] = partial(registry.load("rankers", name), resources)
     return benchmark, makers
 
 

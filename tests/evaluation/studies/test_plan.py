@@ -134,8 +134,8 @@ def test_every_system_can_be_planned(built: Path) -> None:
 def test_a_command_that_failed_costs_its_rows_and_is_run_once(tmp_path: Path) -> None:
     ran: list[list[str]] = []
 
-    def run(arguments: object) -> None:
-        ran.append(list(arguments))  # type: ignore[call-overload]  # a sequence of words
+    def run(arguments: Sequence[str]) -> None:
+        ran.append(list(arguments))
         if "bad" in ran[-1]:
             raise EvaluationError("it is bad", "Do better.")
         (tmp_path / ran[-1][0]).touch()
