@@ -12,11 +12,11 @@ from tests.models.backbones.test_contracts import folder as folder  # noqa: PLC0
 from tests.models.backbones.test_contracts import grid, images_for
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from visuallens.errors import PromptTooLongError, TrainingError
+from visuallens.errors import BackboneError, PromptTooLongError, TrainingError
+from visuallens.models.backbones.answers import answer_ids
 from visuallens.models.backbones.local import LocalBackbone
 from visuallens.training.answers import (
     NOT_ASKED,
-    answer_ids,
     answer_losses,
     continuation_scores,
     with_answer,
@@ -129,7 +129,7 @@ def test_an_image_token_in_an_answer_is_refused(backbone: LocalBackbone) -> None
     if token is None:
         pytest.skip("it reads text only")
     text = backbone.parts.tokenizer.convert_ids_to_tokens(token)
-    with pytest.raises(TrainingError, match="stands for an image"):
+    with pytest.raises(BackboneError, match="stands for an image"):
         with_answer(backbone, images_for(backbone, 1), ["Go."], [f"a {text} park"])
 
 

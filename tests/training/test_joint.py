@@ -28,7 +28,8 @@ from tests.models.backbones import tiny_causal
 from visuallens import registry
 from visuallens.benchmark.folder import Benchmark, FoundExample
 from visuallens.cli.train import command as train
-from visuallens.errors import TrainingError
+from visuallens.errors import AdapterError, TrainingError
+from visuallens.models.backbones.adapters import merge_adapter
 from visuallens.models.backbones.local import LocalBackbone
 from visuallens.profiles import BenchmarkProfiles
 from visuallens.rankers.visuallens import VisualLensRanker
@@ -171,9 +172,60 @@ def test_the_logits_are_those_of_the_ranker(tiny: Path, library: Path, weights: 
         for image, prompt, one in zip(images, prompts, made, strict=True)
     ]
     with torch.no_grad():
-        logits = task._label_logits(questions, backbone.trained_labels.token_ids[:5])
+        logits = task._label_logits(questions)
     lifts = logs - np.logaddexp.reduce(logs, axis=1, keepdims=True)
     np.testing.assert_allclose(logits.log_softmax(-1).numpy(), lifts, atol=1e-4)
+
+
+def test_names_are_learned_and_the_saved_adapter_ranks_the_same(
+    tiny: Path, library: Path, weights: Path, tmp_path: Path
+) -> None:
+    names = ("training.joint.labels=names", "training.joint.form=listwise")
+    settings = small_settings(*SHORT, *names)
+    task, backbone = task_of(tiny, library, weights, *names)
+    trained = [weight for weight in task.model.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=1e-2)
+    seen = []
+    for _ in range(12):
+        losses = task.losses([0, 1], seed=5)
+        seen.append(float(losses.parts["matching"].detach().mean()))
+        losses.each.mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert seen[-1] < seen[0] - 1
+    task.save(tmp_path / "model")
+    task.model.eval()
+    draw, profiles = task._requests.draw, open_profiles(tiny, library, settings)
+    here = scores_of(backbone, profiles, draw)
+    again = open_trained(weights, settings, tmp_path / "model")
+    assert scores_of(again, profiles, draw) == pytest.approx(here, abs=1e-5)
+    with pytest.raises(AdapterError, match="scored against the base model"):
+        merge_adapter(again, tmp_path / "merged")
+
+
+def test_the_logits_of_names_are_those_of_the_ranker(
+    tiny: Path, library: Path, weights: Path
+) -> None:
+    task, backbone = task_of(tiny, library, weights, "training.joint.labels=names")
+    with torch.no_grad():  # else the adapter changes nothing yet
+        for name, weight in task.model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.2)
+    task.model.eval()
+    (made,) = task._requests.take([0])
+    question = task._requests.question(made, np.random.default_rng(0))
+    with torch.no_grad():
+        logits = task._match_logits([question])[0]
+    resources = open_profiles(tiny, library, task._settings).resources(
+        lambda: backbone, task._requests.draw
+    )
+    (found,) = task._profiles.benchmark.some("train", [0])
+    ranking = VisualLensRanker(resources).rank(found.example.request)
+    scores = {one.candidate.name: one.score for one in ranking.candidates}
+    lifts = logits.log_softmax(-1) + np.log(len(scores))
+    assert np.ptp(lifts.numpy()) > 1e-3
+    expected = dict(zip(question.names, lifts.tolist(), strict=True))
+    assert scores == pytest.approx(expected, abs=1e-4)
 
 
 def test_an_example_without_words_has_no_aspect_loss(
@@ -196,17 +248,19 @@ def test_a_text_only_backbone_learns_matching_alone(
 
 
 @pytest.mark.parametrize("form", ["sigmoid", "softmax", "listwise"])
+@pytest.mark.parametrize("labels", ["new", "names"])
 def test_every_form_of_the_loss_reaches_every_kind_of_trained_weight(
-    tiny: Path, library: Path, weights: Path, form: str
+    tiny: Path, library: Path, weights: Path, form: str, labels: str
 ) -> None:
-    task, _ = task_of(tiny, library, weights, f"training.joint.form={form}")
+    how = (f"training.joint.form={form}", f"training.joint.labels={labels}")
+    task, _ = task_of(tiny, library, weights, *how)
     task.losses([0, 1], seed=3).each.mean().backward()
     moved = [
         name
         for name, weight in task.model.named_parameters()
         if weight.grad is not None and float(weight.grad.abs().max()) > 0
     ]
-    for kind in ("lora_B", "trainable_tokens", "projector"):
+    for kind in ("lora_B", "projector", *(["trainable_tokens"] if labels == "new" else [])):
         assert any(kind in name for name in moved)
 
 

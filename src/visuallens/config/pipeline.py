@@ -107,9 +107,10 @@ class MatchingSettings(BaseModel):
     style: Literal["fenced", "paper"] = "fenced"
     """"paper" writes Figure 7 to the letter; "fenced" also marks what is data, so that text in a
     photo, caption or description is not taken for an instruction. An adapter decides for itself."""
-    labels: Literal["auto", "new", "reserved", "letters"] = "auto"
+    labels: Literal["auto", "new", "reserved", "letters", "names"] = "auto"
     """Which tokens name the candidates. "auto": those of the adapter, else letters, which a model
-    knows without training."""
+    knows without training. "names": none; each is scored by how likely its name is as the answer,
+    by backbones on this machine. Descriptions are not read then."""
     order: Literal["own", "given"] = "own"
     """Of the candidates in a prompt. "own": one that has nothing to do with how they came, shuffled
     with the request's seed. "given": as they came, so that an audit sees what places decide."""

@@ -115,8 +115,8 @@ class JointTrainingSettings(BaseModel):
     """Lambda. Source: §6.3, Equation 3."""
     form: Literal["sigmoid", "softmax", "listwise"] = "sigmoid"
     """Of the matching loss, see `training/losses.py`."""
-    labels: Literal["new", "reserved", "letters"] = "new"
-    """Source: appendix D, new tokens."""
+    labels: Literal["new", "reserved", "letters", "names"] = "new"
+    """Source: appendix D, new tokens. "names": see `rankers/naming.py`."""
     dev_examples: int = Field(default=200, ge=1)
     """Of the dev split, that the score is measured on."""
     remembered: int = Field(default=64, ge=1)

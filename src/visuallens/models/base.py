@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 from PIL import Image
@@ -187,7 +187,8 @@ class Backbone(Protocol):
             The label space; `score_labels` takes no other.
 
         Raises:
-            BackboneError: this backbone has no labels of that kind.
+            BackboneError: this backbone has no labels of that kind, or is no `AnswerScorer` and
+                they are names.
         """
         ...
 
@@ -248,6 +249,35 @@ class Backbone(Protocol):
             ServerError: a server cannot answer.
 
         Source: appendix D, the probability of only those tokens in the first output token.
+        """
+        ...
+
+
+@runtime_checkable
+class AnswerScorer(Protocol):
+    """A backbone that also tells how likely it finds whole answers, as those on this machine do."""
+
+    def score_answers(
+        self,
+        image: PromptImage | None,
+        prompt: str,
+        answers: Sequence[str],
+        *,
+        untrained: bool = False,
+    ) -> FloatArray:
+        """Give the log-likelihood of each answer to one prompt.
+
+        Args:
+            image: of the prompt, or None.
+            prompt: ending where the answer begins.
+            answers: that are compared; none of them sees another.
+            untrained: as the model finds them without its adapter; then no image is shown.
+
+        Returns:
+            (answers,) float32, natural logarithms, sums over the tokens.
+
+        Raises:
+            PromptTooLongError: prompt and answer do not fit.
         """
         ...
 

@@ -1,9 +1,11 @@
 """Label spaces: the tokens that name candidates in a prompt and in the first output token.
 
 Source: appendix D, special tokens <I1> ... <I100> added to the vocabulary.
-Choice: three forms. New tokens are the paper's, must be trained and cannot be served as a LoRA;
+Choice: four forms. New tokens are the paper's, must be trained and cannot be served as a LoRA;
     existing reserved tokens (PaliGemma's `<locNNNN>`, Llama's reserved ones) are trained too but
-    leave the vocabulary as it is; letters mean something to a model without any training.
+    leave the vocabulary as it is; letters mean something to a model without any training. With
+    names there are no labels: a candidate is scored by how likely its own name is as the answer, so
+    that whatever a language model knows of names counts, and all of their words are trained.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 from weakref import WeakKeyDictionary
 
 from visuallens.errors import BackboneError
 
-LabelKind = Literal["new", "reserved", "letters"]
+LabelKind = Literal["new", "reserved", "letters", "names"]
 
 MOST_LABELS = 100
 """Source: appendix D, at most 100 candidates."""
@@ -51,9 +53,9 @@ class LabelSpace:
 
     Attributes:
         kind: where the tokens come from.
-        labels: as written before a candidate in the prompt, in order.
+        labels: as written before a candidate in the prompt, in order; none of the kind "names".
         token_ids: of the first output token that means each label; empty for a server that tells
-            no token ids, where the bytes of the token are compared instead.
+            no token ids, where the bytes of the token are compared instead, and for names.
         tokenizer: `tokenizer_hash` of the vocabulary that the ids belong to; empty likewise.
     """
 
@@ -92,7 +94,7 @@ class LabelSpace:
             KeyError, TypeError, ValueError: it is not such a record.
         """
         kind = record["kind"]
-        if kind not in ("new", "reserved", "letters"):
+        if kind not in get_args(LabelKind):
             raise ValueError(f"unknown kind {kind!r}")
         return cls(
             kind,
@@ -179,6 +181,11 @@ def letters(tokenizer: Tokenizer, before: str, gap: str, backbone: str) -> Label
             backbone, "its tokenizer writes no letter as one token. Choose another label space."
         )
     return _space("letters", labels, ids, tokenizer)
+
+
+def no_labels(tokenizer: Tokenizer) -> LabelSpace:
+    """Use no labels: candidates are told by their own names."""
+    return _space("names", (), (), tokenizer)
 
 
 def tokenizer_hash(tokenizer: Tokenizer) -> str:

@@ -84,7 +84,9 @@ class MatchingPrompts:
         order: positions of the request's candidates in the order of `candidates`.
         candidates: of the request, in an order of their own unless the given one is wanted.
         in_words: the backbone is asked for an order in words, not for labels.
+        by_name: candidates are not listed; the answer is the name of one of them.
         labels: that name candidates.
+        names: of `candidates`, as answers.
         image: that goes with every prompt, or None.
         cut: how much of the request is said.
         counts: of what is left out, by name.
@@ -107,6 +109,8 @@ class MatchingPrompts:
         self.candidates = tuple(request.candidates[at] for at in self.order)
         self.in_words = backbone.scores == "permutation"
         self.labels = _numbers() if self.in_words else backbone.label_space(settings.labels)
+        self.by_name = self.labels.kind == "names"
+        self.names = [as_data(candidate.name) for candidate in self.candidates]
         self.counts: Counter[str] = Counter()
         grid = profile.image if shows_image(profile, backbone, settings) else None
         self.image = None if grid is None else PromptImage(grid, profile.grid_side)
@@ -116,18 +120,26 @@ class MatchingPrompts:
         """Write the prompt of some candidates.
 
         Args:
-            window: positions in `candidates`, in the order in which they are listed.
+            window: positions in `candidates`, in the order in which they are listed; without
+                effect where they are not.
 
         Returns:
             The prompt, which ends where the answer begins.
         """
         return self._write(window, self.cut)
 
+    def without_profile(self) -> str:
+        """Write the question alone, of which nobody's taste can be read."""
+        return matching_prompt(self._request.question.category, (), (), (), style=self._style)
+
     def _fit(self) -> Cut:
         """Choose how much to say, and count what is left out; an image that leaves no room goes."""
         backbone = self._backbone
         budget = min(self._settings.max_tokens or backbone.max_tokens, backbone.max_tokens)
         cells, window = self._profile.cells, min(len(self.labels), MOST_LABELS)
+        listed = self.candidates
+        if self.by_name:
+            listed, window = (), len(self.candidates)
         (around,) = backbone.count_tokens([""], image=self.image is not None)
         if self.image is not None and around > budget * _MOST_FOR_IMAGE:
             self.image = None
@@ -136,9 +148,7 @@ class MatchingPrompts:
 
         def longest(cut: Cut) -> int:
             # The longest candidates, as if all were in one prompt.
-            by_length = sorted(
-                range(len(self.candidates)), key=lambda at: -_bytes_of(self.candidates[at], cut)
-            )
+            by_length = sorted(range(len(listed)), key=lambda at: -_bytes_of(listed[at], cut))
             prompt = self._write(by_length[: cut.window], cut)
             if len(prompt.encode()) + around <= budget:
                 return 0  # no tokenizer makes more tokens than bytes
@@ -146,7 +156,7 @@ class MatchingPrompts:
             return count
 
         cut = first_that_fits(len(cells), window, longest, budget)
-        self.counts.update(cut.counts(self.candidates, cells, window))
+        self.counts.update(cut.counts(listed, cells, window))
         return cut
 
     def _write(self, window: Sequence[int], cut: Cut) -> str:

@@ -15,10 +15,11 @@ import numpy as np
 
 from visuallens.config import MatchingSettings
 from visuallens.errors import BackboneError, RequestError
-from visuallens.models.base import Backbone
+from visuallens.models.base import AnswerScorer, Backbone
 from visuallens.prompts import Permutation, parse_permutation
 from visuallens.rankers.base import RankerResources, to_ranking
 from visuallens.rankers.fitting import MatchingPrompts, shows_image
+from visuallens.rankers.naming import NAME_SHARPNESS
 from visuallens.rankers.windows import Window, rank_in_windows
 from visuallens.types import FloatArray, Profile, Ranking, RankingRequest
 
@@ -52,7 +53,8 @@ class VisualLensRanker:
             request: with at least one candidate.
 
         Returns:
-            All candidates; a score is the mean log-lift of a label over chance in its prompts.
+            All candidates; a score is the mean log-lift of a label, or a name, over chance in its
+            prompts.
 
         Raises:
             RequestError: there is no backbone, or there are no candidates.
@@ -97,14 +99,8 @@ class _Asked:
 
     def scores(self) -> FloatArray:
         """Score the candidates of the request, in the order of the request."""
-        order, size = self.prompts.order, self.prompts.cut.window
-        rounds = self.settings.shuffles
-        if len(order) > size:
-            rounds = max(rounds, self.settings.rounds)
-        shuffled = self.settings.order == "own"
-        generator = np.random.default_rng((self.seed, 2)) if shuffled else None
-        ask = self._ask_in_words if self.prompts.in_words else self._ask_labels
-        own = rank_in_windows(len(order), size, rounds, generator, ask)
+        order = self.prompts.order
+        own = self._ask_names() if self.prompts.by_name else self._ask_windows()
         if not self.told:
             raise BackboneError(
                 self.backbone.id,
@@ -114,6 +110,28 @@ class _Asked:
         scores = np.empty(len(order), np.float32)
         scores[list(order)] = own
         return scores
+
+    def _ask_windows(self) -> FloatArray:
+        """Score candidates that are listed in prompts, in the order of the prompts."""
+        count, size = len(self.prompts.order), self.prompts.cut.window
+        rounds = self.settings.shuffles
+        if count > size:
+            rounds = max(rounds, self.settings.rounds)
+        shuffled = self.settings.order == "own"
+        generator = np.random.default_rng((self.seed, 2)) if shuffled else None
+        ask = self._ask_in_words if self.prompts.in_words else self._ask_labels
+        return rank_in_windows(count, size, rounds, generator, ask)
+
+    def _ask_names(self) -> FloatArray:
+        """Score candidates by how much likelier the profile makes their names."""
+        asked, backbone = self.prompts, self.backbone
+        if not isinstance(backbone, AnswerScorer):
+            raise BackboneError(backbone.id, "it tells nothing about names. Choose other labels.")
+        found = backbone.score_answers(asked.image, asked.write(()), asked.names)
+        before = backbone.score_answers(None, asked.without_profile(), asked.names, untrained=True)
+        self.counts["prompts"] += 1
+        (own,) = self._noted([self._lift(NAME_SHARPNESS * (found - before))])
+        return own
 
     def notes(self) -> list[str]:
         """Say what the reader of the ranking should know."""

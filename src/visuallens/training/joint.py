@@ -24,11 +24,13 @@ from visuallens.benchmark.metrics import first_relevant_rank, rank_metrics
 from visuallens.config import Settings
 from visuallens.errors import TrainingError
 from visuallens.models.backbones.adapters import save_adapter
+from visuallens.models.backbones.answers import answer_ids, log_likelihoods
 from visuallens.models.backbones.local import LocalBackbone
 from visuallens.models.base import PromptImage
 from visuallens.models.label_space import LabelKind
 from visuallens.profiles import BenchmarkProfiles
 from visuallens.prompts import aspect_prompt
+from visuallens.rankers.naming import NAME_SHARPNESS
 from visuallens.rankers.visuallens import VisualLensRanker
 from visuallens.training.answers import answer_losses, with_answer
 from visuallens.training.base import Losses
@@ -75,6 +77,7 @@ class JointTask:
         self._settings = settings.model_copy(update={"matching": own})
         self._backbone, self._profiles, self._refined = backbone, profiles, refined
         self._label_ids = label_ids(backbone, settings.training.joint.labels)
+        self._by_name = settings.training.joint.labels == "names"
         self._joint = settings.training.joint.joint and backbone.sees
         if settings.training.joint.joint and not backbone.sees:
             logger.info("%s sees no photos: only matching is trained.", backbone.name)
@@ -166,12 +169,12 @@ class JointTask:
     def _match(self, questions: Sequence[MatchingQuestion]) -> Tensor:
         """Compute L_pred of each question, (questions,).
 
-        Source: §5.3, Equation 2; appendix D, the labels as the first output token.
+        Source: §5.3, Equation 2; appendix D, the labels as the first output token. For names see
+            `rankers/naming.py`.
         """
         import torch
 
-        longest = max(len(question.relevant) for question in questions)
-        logits = self._label_logits(questions, self._label_ids[:longest])
+        logits = self._match_logits(questions)
         relevant = torch.zeros(logits.shape, dtype=torch.bool)
         present = torch.zeros(logits.shape, dtype=torch.bool)
         for row, question in enumerate(questions):
@@ -181,7 +184,27 @@ class JointTask:
         form = self._settings.training.joint.form
         return match_loss(logits, relevant.to(logits.device), present.to(logits.device), form)
 
-    def _label_logits(self, questions: Sequence[MatchingQuestion], ids: Sequence[int]) -> Tensor:
+    def _match_logits(self, questions: Sequence[MatchingQuestion]) -> Tensor:
+        """Compute (questions, candidates) logits; those behind shorter questions mean nothing."""
+        return self._name_logits(questions) if self._by_name else self._label_logits(questions)
+
+    def _name_logits(self, questions: Sequence[MatchingQuestion]) -> Tensor:
+        """Compute (questions, candidates) logits of the candidates' names."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        backbone, logits = self._backbone, []
+        for question in questions:
+            rows = [answer_ids(backbone, name) for name in question.names]
+            found = log_likelihoods(backbone, question.image, question.prompt, rows).sum(dim=-1)
+            with torch.compiler.set_stance("force_eager"):  # a few tokens, once for each name
+                before = backbone.score_answers(
+                    None, question.without_profile, question.names, untrained=True
+                )
+            logits.append(NAME_SHARPNESS * (found - torch.from_numpy(before).to(found)))
+        return pad_sequence(logits, batch_first=True)
+
+    def _label_logits(self, questions: Sequence[MatchingQuestion]) -> Tensor:
         """Compute (questions, labels) logits of the first output token.
 
         Questions with and without an image cannot share a batch.
@@ -189,6 +212,7 @@ class JointTask:
         import torch
 
         backbone = self._backbone
+        ids = self._label_ids[: max(len(question.relevant) for question in questions)]
         with_image = [at for at, one in enumerate(questions) if one.image is not None]
         without = [at for at, one in enumerate(questions) if one.image is None]
         parts = []

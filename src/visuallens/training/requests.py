@@ -65,11 +65,15 @@ class MatchingQuestion:
         image: the grid, or None.
         prompt: as the ranker writes it.
         relevant: of each candidate, in the order of the prompt.
+        names: of the candidates, where these are the answers.
+        without_profile: the prompt in which names are compared with.
     """
 
     image: PromptImage | None
     prompt: str
     relevant: tuple[bool, ...]
+    names: tuple[str, ...] = ()
+    without_profile: str = ""
 
 
 class TrainingRequests:
@@ -178,10 +182,13 @@ class TrainingRequests:
             others = [at for at in window if not request.relevant[at]]
             kept = {*answers, *others[: most - len(answers)]}
             window = [at for at in window if at in kept]
+        prompts = request.prompts
         return MatchingQuestion(
-            request.prompts.image,
-            request.prompts.write(window),
+            prompts.image,
+            prompts.write(window),
             tuple(request.relevant[at] for at in window),
+            tuple(prompts.names[at] for at in window),
+            prompts.without_profile(),
         )
 
     def photo(

@@ -122,6 +122,8 @@ def test_the_papers_tokens_need_a_merged_model_on_vllm() -> None:
             assert not backbone.is_matcher
             with pytest.raises(BackboneError, match="reserved"):
                 backbone.label_space("reserved")
+            with pytest.raises(BackboneError, match="how likely a name is"):
+                backbone.label_space("names")
 
 
 def test_sglang_scores_templated_ids_on_its_own_route() -> None:

@@ -174,13 +174,16 @@ def merge_adapter(backbone: LocalBackbone, folder: Path) -> None:
         folder: gets safetensors, tokenizer and image processor, as any model folder.
 
     Raises:
-        AdapterError: the backbone has no adapter.
+        AdapterError: the backbone has no adapter, or one for names.
 
     Choice: servers cannot add label tokens as a LoRA; a merged model can be served as it is.
     """
     parts, labels = backbone.parts, backbone.trained_labels
     if labels is None or not hasattr(parts.model, "merge_and_unload"):
         raise AdapterError(backbone.id, folder, "there is none to merge", "Load one first.")
+    if labels.kind == "names":
+        problem = "names are scored against the base model, which a merged one no longer has"
+        raise AdapterError(backbone.id, folder, problem, "Use the adapter as it is.")
     parts.model = parts.model.merge_and_unload()
     backbone.forget_prefix()
     parts.model.save_pretrained(folder)
@@ -255,7 +258,7 @@ def _heads(model: Any) -> Sequence[Any]:  # noqa: ANN401 - Hugging Face's models
 
 def _trained_rows(model: Any, labels: LabelSpace) -> dict[str, list[int]] | None:  # noqa: ANN401
     """Name the embeddings whose label rows are trained; both ends where they are not tied."""
-    if labels.kind == "letters":
+    if labels.kind in ("letters", "names"):
         return None
     ids = list(labels.token_ids)
     weights: dict[int, Any] = {}

@@ -6,7 +6,6 @@ Source: §4.2, candidate matching; appendix D, ranking by the first output token
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,13 +15,16 @@ from PIL import Image
 
 from visuallens.config import BackboneSettings
 from visuallens.errors import BackboneError, PromptTooLongError
+from visuallens.models.backbones.answers import UntrainedScores, overflow, score_answers
 from visuallens.models.backbones.family import Family, Inputs, Parts, answer_gap
+from visuallens.models.backbones.modes import evaluating
 from visuallens.models.base import PromptImage
 from visuallens.models.label_space import (
     LabelKind,
     LabelSpace,
     letters,
     new_tokens,
+    no_labels,
     reserved_tokens,
     tokenizer_hash,
 )
@@ -83,6 +85,7 @@ class LocalBackbone:
         self.style = style
         self.adapter = ""
         self._kept: _Kept | None = None
+        self._untrained = UntrainedScores(self)
 
     @property
     def name(self) -> str:
@@ -120,6 +123,16 @@ class LocalBackbone:
         device: torch.device = next(self.parts.model.parameters()).device
         return device
 
+    @cached_property
+    def keeps_every_token(self) -> bool:
+        """Every layer can look back at all tokens: none has a sliding window or a state."""
+        import torch
+
+        token = torch.zeros((1, 1), dtype=torch.int64, device=self.device)
+        with torch.inference_mode(), evaluating(self.parts.model):
+            cache = self.parts.model(input_ids=token, use_cache=True).cache
+        return cache is not None and _can_be_cut(cache)
+
     def label_space(self, kind: LabelKind | Literal["auto"] = "auto") -> LabelSpace:
         """See `Backbone.label_space`."""
         if self.trained_labels is not None and kind in ("auto", self.trained_labels.kind):
@@ -128,6 +141,8 @@ class LocalBackbone:
             return new_tokens(self.parts.tokenizer, self.name)
         if kind == "reserved":
             return reserved_tokens(self.parts.tokenizer, self.name)
+        if kind == "names":
+            return no_labels(self.parts.tokenizer)
         before = self.family.answer_start(self.parts)
         gap = answer_gap(self.parts.tokenizer, before)
         return letters(self.parts.tokenizer, before, gap, self.name)
@@ -151,7 +166,7 @@ class LocalBackbone:
         tokenizer = self.parts.tokenizer
         answers = [""] * len(prompts)
         for rows, inputs in self._batches(images, prompts, room=max_new_tokens):
-            with torch.inference_mode(), _evaluating(self.parts.model):
+            with torch.inference_mode(), evaluating(self.parts.model):
                 written = self.parts.model.generate(
                     **inputs,
                     max_new_tokens=max_new_tokens,
@@ -184,6 +199,19 @@ class LocalBackbone:
         for rows, inputs in self._batches(images, prompts):
             scores[rows] = self._of_labels(self._logits(inputs), ids)
         return scores
+
+    def score_answers(
+        self,
+        image: PromptImage | None,
+        prompt: str,
+        answers: Sequence[str],
+        *,
+        untrained: bool = False,
+    ) -> FloatArray:
+        """See `AnswerScorer.score_answers`; what an untrained model said is remembered."""
+        if untrained:
+            return self._untrained(prompt, answers)
+        return score_answers(self, image if self.sees else None, prompt, answers)
 
     def training_inputs(self, inputs: Inputs) -> Inputs:
         """Add what the model asks for in training only; see `Family.training_inputs`."""
@@ -256,7 +284,7 @@ class LocalBackbone:
         """Compute (prompts, vocabulary) logits of the first output token."""
         import torch
 
-        with torch.inference_mode(), _evaluating(self.parts.model):
+        with torch.inference_mode(), evaluating(self.parts.model):
             output = self.parts.model(**inputs, logits_to_keep=1, use_cache=False)
         logits: Tensor = output.logits[:, -1]
         return logits
@@ -285,7 +313,7 @@ class LocalBackbone:
                 arguments["position_ids"] = inputs["position_ids"][..., shared:]
         else:
             arguments = dict(inputs)
-        with torch.inference_mode(), _evaluating(self.parts.model):
+        with torch.inference_mode(), evaluating(self.parts.model):
             output = self.parts.model(**arguments, logits_to_keep=1, use_cache=True)
         if _can_be_cut(output.cache):
             self._kept = _Kept(ids, picture, weights, output.cache)
@@ -296,10 +324,7 @@ class LocalBackbone:
         """Give (prompts, labels) log-probabilities over the whole vocabulary."""
         logs = logits.float().log_softmax(dim=-1)[:, list(ids)]
         if not bool(logs.isfinite().all()):
-            raise BackboneError(
-                self.name,
-                "its numbers overflow. Choose --set backbone.dtype=bfloat16 or float32.",
-            )
+            raise overflow(self.name)
         return np.asarray(logs.cpu().numpy(), dtype=np.float32)
 
     def _check(self, label_space: LabelSpace) -> None:
@@ -331,17 +356,6 @@ def _shared(before: Sequence[int], now: Sequence[int]) -> int:
 
 
 # Any, here and below: Hugging Face's models and caches.
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:  # noqa: ANN401
-    """Switch dropout off, also in the middle of training."""
-    training = bool(model.training)
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
-
-
 def _version(model: Any) -> int:  # noqa: ANN401
     """Count the changes of all trainable weights."""
     trained = (weight for weight in model.parameters() if weight.requires_grad)

@@ -46,6 +46,11 @@ _IMAGES_HELD = 16
 TEMPLATE_TOKENS = 64
 """Choice: allowance for the chat template, system prompt included."""
 
+_NOT_SERVED = {
+    "reserved": "a server does not show its vocabulary, so reserved tokens cannot be found",
+    "names": "a server tells tokens that it would write, not how likely a name is",
+}
+
 T = TypeVar("T")
 Write = Callable[[Messages], Awaitable[T]]
 
@@ -116,8 +121,8 @@ class ServerBackbone:
         Choice: as many letters as the server can tell apart in one request: all 52 where they can
             be asked for, 20 where only the 20 most probable tokens are told.
         """
-        if kind == "reserved":
-            problem = "a server does not show its vocabulary, so reserved tokens cannot be found"
+        if kind in _NOT_SERVED:
+            problem = _NOT_SERVED[kind]
             raise BackboneError(self.id, f"{problem}. Choose --set matching.labels=letters.")
         told = self.scores == "logits"
         if kind == "new":
