@@ -112,7 +112,7 @@ def continuation_scores(
         rows.append(ids)
         begun.append(start)
     with torch.inference_mode():
-        logs = log_likelihoods(backbone, image, prompt, rows)
+        (logs,) = log_likelihoods(backbone, [image], [prompt], [rows])
     parts = zip(logs, begun, map(len, rows), strict=True)
     return [float(row[start:end].mean()) for row, start, end in parts]
 

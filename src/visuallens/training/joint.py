@@ -37,6 +37,7 @@ from visuallens.training.base import Losses
 from visuallens.training.losses import joint_loss, match_loss
 from visuallens.training.requests import MatchingQuestion, RefinedWords, TrainingRequests
 from visuallens.training.split import count_examples, draw_examples, refuse_unindexed
+from visuallens.types import FloatArray
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -190,39 +191,43 @@ class JointTask:
 
     def _name_logits(self, questions: Sequence[MatchingQuestion]) -> Tensor:
         """Compute (questions, candidates) logits of the candidates' names."""
-        import torch
         from torch.nn.utils.rnn import pad_sequence
 
-        backbone, logits = self._backbone, []
-        for question in questions:
-            rows = [answer_ids(backbone, name) for name in question.names]
-            found = log_likelihoods(backbone, question.image, question.prompt, rows).sum(dim=-1)
-            with torch.compiler.set_stance("force_eager"):  # a few tokens, once for each name
-                before = backbone.score_answers(
-                    None, question.without_profile, question.names, untrained=True
-                )
-            logits.append(NAME_SHARPNESS * (found - torch.from_numpy(before).to(found)))
-        return pad_sequence(logits, batch_first=True)
+        backbone = self._backbone
+        logits: dict[int, Tensor] = {}
+        for rows in _with_and_without_image(questions):
+            some = [questions[at] for at in rows]
+            images, prompts = [one.image for one in some], [one.prompt for one in some]
+            names = [[answer_ids(backbone, name) for name in one.names] for one in some]
+            found = log_likelihoods(backbone, images, prompts, names)
+            for at, one, logs in zip(rows, some, found, strict=True):
+                lifts = logs.sum(dim=-1) - logs.new_tensor(self._untrained(one))
+                logits[at] = NAME_SHARPNESS * lifts
+        return pad_sequence([logits[at] for at in range(len(questions))], batch_first=True)
+
+    def _untrained(self, question: MatchingQuestion) -> FloatArray:
+        """Ask the base model how likely names are without a profile."""
+        import torch
+
+        ask = self._backbone.score_answers
+        with torch.compiler.set_stance("force_eager"):  # a few tokens, once for each name
+            return ask(None, question.without_profile, question.names, untrained=True)
 
     def _label_logits(self, questions: Sequence[MatchingQuestion]) -> Tensor:
-        """Compute (questions, labels) logits of the first output token.
-
-        Questions with and without an image cannot share a batch.
-        """
+        """Compute (questions, labels) logits of the first output token."""
         import torch
 
         backbone = self._backbone
         ids = self._label_ids[: max(len(question.relevant) for question in questions)]
-        with_image = [at for at, one in enumerate(questions) if one.image is not None]
-        without = [at for at, one in enumerate(questions) if one.image is None]
+        split = _with_and_without_image(questions)
         parts = []
-        for rows in filter(None, (with_image, without)):
+        for rows in split:
             some = [questions[at] for at in rows]
             encoded = backbone.encode([one.image for one in some], [one.prompt for one in some])
             inputs = backbone.training_inputs(encoded)
             output = backbone.parts.model(**inputs, logits_to_keep=1, use_cache=False)
             parts.append(output.logits[:, -1][:, list(ids)])
-        back = np.argsort([*with_image, *without])
+        back = np.argsort([at for rows in split for at in rows])
         return torch.cat(parts)[torch.from_numpy(back)]
 
     def _name_aspects(self, photos: Sequence[tuple[PromptImage, str] | None]) -> Tensor:
@@ -242,6 +247,13 @@ class JointTask:
         inputs, targets = with_answer(self._backbone, images, prompts, answers)
         found = answer_losses(self._backbone, inputs, targets)
         return losses.to(found.dtype).index_put((torch.tensor(rows, device=found.device),), found)
+
+
+def _with_and_without_image(questions: Sequence[MatchingQuestion]) -> list[list[int]]:
+    """List the places of questions with an image, and of those without: they share no batch."""
+    shown = [at for at, one in enumerate(questions) if one.image is not None]
+    blind = [at for at, one in enumerate(questions) if one.image is None]
+    return [*filter(None, (shown, blind))]
 
 
 def hold_to_data(folder: Path, trained_on: Mapping[str, str]) -> None:

@@ -21,9 +21,12 @@ def test_answers_read_together_are_those_read_alone(backbone: LocalBackbone) -> 
     image = grid(0) if backbone.sees else None
     rows = [answer_ids(backbone, name) for name in NAMES]
     with torch.no_grad():
-        together = log_likelihoods(backbone, image, PROMPT, rows)
+        others = [rows[0], rows[1][:2]]
+        prompts = [f"Much longer than the other one. {PROMPT}", PROMPT]
+        first, together = log_likelihoods(backbone, [image] * 2, prompts, [others, rows])
         alone = _one_by_one(backbone, image, PROMPT, rows)
     np.testing.assert_allclose(together, alone, atol=1e-4)
+    assert first.shape[0] == len(others)
     written = [len(row) for row in rows]
     assert (together != 0).sum(dim=1).tolist() == written
     assert float(together.max()) <= 0
@@ -41,7 +44,8 @@ def test_an_answer_does_not_depend_on_the_others(backbone: LocalBackbone) -> Non
 
 def test_gradients_flow_through_branches(backbone: LocalBackbone) -> None:
     rows = [answer_ids(backbone, name) for name in NAMES]
-    log_likelihoods(backbone, None, PROMPT, rows).sum().backward()
+    (logs,) = log_likelihoods(backbone, [None], [PROMPT], [rows])
+    logs.sum().backward()
     weights = backbone.parts.model.parameters()
     assert any(one.grad is not None and float(one.grad.abs().sum()) > 0 for one in weights)
 
@@ -65,7 +69,8 @@ def test_what_the_untrained_model_said_is_remembered(
 
 def test_an_answer_without_tokens_says_nothing(backbone: LocalBackbone) -> None:
     with torch.no_grad():
-        logs = log_likelihoods(backbone, None, PROMPT, [[], answer_ids(backbone, "Zoo")])
+        rows = [[], answer_ids(backbone, "Zoo")]
+        (logs,) = log_likelihoods(backbone, [None], [PROMPT], [rows])
     assert logs[0].tolist() == [0] * logs.shape[1]
     assert float(logs[1].sum()) == pytest.approx(
         backbone.score_answers(None, PROMPT, ["Zoo"])[0], abs=1e-4

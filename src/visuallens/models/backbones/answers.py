@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _REMEMBERED = 100_000
 
+Rows = Sequence[Sequence[int]]
+"""Token ids of several answers."""
+
 
 def answer_ids(backbone: LocalBackbone, answer: str) -> list[int]:
     """Write an answer in tokens, as they follow the backbone's template.
@@ -55,9 +58,7 @@ def answer_ids(backbone: LocalBackbone, answer: str) -> list[int]:
     return ids
 
 
-def append_answers(
-    backbone: LocalBackbone, inputs: Inputs, rows: Sequence[Sequence[int]]
-) -> tuple[Inputs, Tensor]:
+def append_answers(backbone: LocalBackbone, inputs: Inputs, rows: Rows) -> tuple[Inputs, Tensor]:
     """Append answers to prompts.
 
     Args:
@@ -86,32 +87,35 @@ def append_answers(
 
 def log_likelihoods(
     backbone: LocalBackbone,
-    image: PromptImage | None,
-    prompt: str,
-    rows: Sequence[Sequence[int]],
-) -> Tensor:
-    """Compute how likely each token of each answer is after a prompt.
+    images: Sequence[PromptImage | None],
+    prompts: Sequence[str],
+    answers: Sequence[Rows],
+) -> list[Tensor]:
+    """Compute how likely each token of each answer is after its prompt.
 
     Args:
         backbone: dropout is the caller's to switch off.
-        image: of the prompt, or None.
-        prompt: plain text, without template.
-        rows: `answer_ids` of each answer, at least one.
+        images: one per prompt, or None; all or none of one call.
+        prompts: plain text, without template.
+        answers: of each prompt the `answer_ids` of its answers, at least one.
 
     Returns:
-        (answers, longest answer) float32 natural logarithms, 0 behind shorter ones.
+        For each prompt (answers, longest answer) float32 natural logarithms, 0 behind shorter ones.
 
     Raises:
-        PromptTooLongError: prompt and answer do not fit.
+        PromptTooLongError: a prompt and its answer do not fit.
+        BackboneError: some prompts have an image and others have none.
 
     Choice: where layers do not see every token before them, or positions are counted in a way of
-        their own, the prompt is read anew with each answer.
+        their own, a prompt is read anew with each answer.
     """
-    inputs = backbone.encode([image], [prompt], room=max(map(len, rows)) + 1)
+    longest = max(len(row) for rows in answers for row in rows)
+    inputs = backbone.encode(images, prompts, room=longest + 1)
     plain = "position_ids" not in backbone.training_inputs(inputs)
     if plain and backbone.family.keeps_prefix and backbone.keeps_every_token:
-        return _in_branches(backbone, inputs, rows)
-    return _one_by_one(backbone, image, prompt, rows)
+        return _in_branches(backbone, inputs, answers)
+    asked = zip(images, prompts, answers, strict=True)
+    return [_one_by_one(backbone, *one) for one in asked]
 
 
 def score_answers(
@@ -122,10 +126,11 @@ def score_answers(
 
     rows = [answer_ids(backbone, answer) for answer in answers]
     with torch.inference_mode(), evaluating(backbone.parts.model):
-        logs = log_likelihoods(backbone, image, prompt, rows).sum(dim=-1)
-    if not bool(logs.isfinite().all()):
+        (logs,) = log_likelihoods(backbone, [image], [prompt], [rows])
+        sums = logs.sum(dim=-1)
+    if not bool(sums.isfinite().all()):
         raise overflow(backbone.name)
-    return np.asarray(logs.cpu().numpy(), dtype=np.float32)
+    return np.asarray(sums.cpu().numpy(), dtype=np.float32)
 
 
 def overflow(name: str) -> BackboneError:
@@ -159,58 +164,86 @@ class UntrainedScores:
         return np.array([self._known[prompt, one] for one in answers], np.float32)
 
 
-def _in_branches(backbone: LocalBackbone, inputs: Inputs, rows: Sequence[Sequence[int]]) -> Tensor:
-    """Read a prompt and all answers in one row."""
+def _in_branches(backbone: LocalBackbone, inputs: Inputs, answers: Sequence[Rows]) -> list[Tensor]:
+    """Read each prompt and all of its answers in one row."""
     import torch
 
-    device, shared = backbone.device, inputs["input_ids"].shape[1]
-    sizes = torch.tensor([len(row) for row in rows], device=device)
-    added = torch.tensor([*chain(*rows)], dtype=torch.int64, device=device)
-    starts = sizes.cumsum(dim=0) - sizes
-    branch = torch.repeat_interleave(torch.arange(1, len(rows) + 1, device=device), sizes)
-    within = torch.arange(len(added), device=device) - starts[branch - 1]
-    before = torch.arange(shared, device=device)
+    device, read = backbone.device, inputs["attention_mask"].bool()
+    joined, ids = append_answers(backbone, inputs, [[*chain(*rows)] for rows in answers])
+    branch, within = _places(answers, ids)
+    lengths = read.sum(dim=1, keepdim=True)
+    before = (read.cumsum(dim=1) - 1).clamp(min=0)
+    seen = joined["attention_mask"].bool()
     packed = {
-        **inputs,
-        "input_ids": torch.cat([inputs["input_ids"], added[None]], dim=1),
-        "position_ids": torch.cat([before, shared + within])[None],
-        "attention_mask": _mask(backbone, torch.cat([torch.zeros_like(before), branch])),
+        **joined,
+        "position_ids": torch.cat([before, lengths + within], dim=1),
+        "attention_mask": _mask(backbone, torch.cat([torch.zeros_like(before), branch], 1), seen),
     }
-    output = backbone.parts.model(**packed, logits_to_keep=len(added) + 1, use_cache=False)
-    logits = output.logits[0].float()  # of the prompt's last token, then of those added
-    previous = torch.arange(len(added), device=device)
+    output = backbone.parts.model(**packed, logits_to_keep=ids.shape[1] + 1, use_cache=False)
+    # Logits of the last token of each prompt, then of those added; each tells of the one after it.
+    previous = torch.arange(ids.shape[1], device=device).repeat(len(answers), 1)
     previous[within == 0] = 0
-    logs = logits[previous, added] - logits.logsumexp(dim=-1)[previous]
-    written = _written(backbone, rows)
-    return torch.zeros(written.shape, device=device).masked_scatter(written, logs)
+    found = []
+    for number, rows in enumerate(answers):
+        count = sum(map(len, rows))
+        logits, own = output.logits[number].float(), previous[number, :count]
+        logs = logits[own, ids[number, :count]] - logits.logsumexp(dim=-1)[own]
+        written = _written(backbone, rows)
+        found.append(torch.zeros(written.shape, device=device).masked_scatter(written, logs))
+    return found
 
 
-def _mask(backbone: LocalBackbone, branch: Tensor) -> Tensor:
+def _places(answers: Sequence[Rows], ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Number the answer of each added token from 1, and the token within its answer from 0.
+
+    Args:
+        answers: of each prompt.
+        ids: (prompts, added tokens), which says how wide the result is.
+
+    Returns:
+        Two of (prompts, added tokens) int64, 0 behind the last answer.
+    """
+    import torch
+
+    branch, within = torch.zeros_like(ids), torch.zeros_like(ids)
+    for number, rows in enumerate(answers):
+        pairs = [(at, place) for at, row in enumerate(rows, 1) for place in range(len(row))]
+        if pairs:
+            own = torch.tensor(pairs, dtype=torch.int64, device=ids.device)
+            branch[number, : len(pairs)], within[number, : len(pairs)] = own.T
+    return branch, within
+
+
+def _mask(backbone: LocalBackbone, branch: Tensor, read: Tensor) -> Tensor:
     """Let each token see those before it that are of the prompt or of its own branch.
 
     Args:
         backbone: decides the type; attention adds the mask to its scores.
-        branch: (tokens,) int64, of each token, 0 for those of the prompt.
+        branch: (prompts, tokens) int64, of each token, 0 for those of the prompt.
+        read: (prompts, tokens) bool, what is no padding.
 
     Returns:
-        (1, 1, tokens, tokens), 0 where seen.
+        (prompts, 1, tokens, tokens), 0 where seen; padding sees itself, for a softmax over nothing
+        is no number.
     """
     import torch
 
     kind = backbone.device.type
     mixed = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
     dtype = mixed or next(backbone.parts.model.parameters()).dtype
-    before = torch.ones((len(branch), len(branch)), dtype=torch.bool, device=branch.device).tril()
-    seen = before & ((branch[None, :] == 0) | (branch[None, :] == branch[:, None]))
-    scores = torch.zeros(seen.shape, dtype=dtype, device=branch.device)
-    return scores.masked_fill(~seen, torch.finfo(dtype).min)[None, None]
+    size, device = branch.shape[1], branch.device
+    before = torch.ones((size, size), dtype=torch.bool, device=device).tril()
+    own = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
+    seen = before & own & read[:, None, :] | torch.eye(size, dtype=torch.bool, device=device)
+    scores = torch.zeros(seen.shape, dtype=dtype, device=device)
+    return scores.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
 
 
 def _one_by_one(
     backbone: LocalBackbone,
     image: PromptImage | None,
     prompt: str,
-    rows: Sequence[Sequence[int]],
+    rows: Rows,
 ) -> Tensor:
     """Read the prompt with each answer, a batch at a time."""
     import torch
@@ -232,7 +265,7 @@ def _one_by_one(
     return torch.cat(parts)
 
 
-def _written(backbone: LocalBackbone, rows: Sequence[Sequence[int]]) -> Tensor:
+def _written(backbone: LocalBackbone, rows: Rows) -> Tensor:
     """Tell tokens of answers from what fills shorter ones, (answers, longest) bool."""
     import torch
 

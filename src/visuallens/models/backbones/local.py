@@ -129,7 +129,8 @@ class LocalBackbone:
         import torch
 
         token = torch.zeros((1, 1), dtype=torch.int64, device=self.device)
-        with torch.inference_mode(), evaluating(self.parts.model):
+        # A cache differs in every layer, for which layers would be compiled again and again.
+        with torch.compiler.set_stance("force_eager"), torch.inference_mode():
             cache = self.parts.model(input_ids=token, use_cache=True).cache
         return cache is not None and _can_be_cut(cache)
 

@@ -98,8 +98,11 @@ class NanoForConditionalGeneration(LlamaForCausalLM):
 
 
 def _contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Copy a slice of hidden states; else PyTorch copies the vocabulary, once for each prompt."""
-    return tuple(one.contiguous() for one in inputs)
+    """Copy a slice of hidden states; else PyTorch copies the vocabulary, once for each prompt.
+
+    A slice of one prompt calls itself contiguous, and is not for PyTorch's product.
+    """
+    return tuple(one.clone(memory_format=torch.contiguous_format) for one in inputs)
 
 
 def initialise(
