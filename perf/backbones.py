@@ -97,6 +97,7 @@ def _ask(library: str) -> dict[str, float]:
             backbone.forget_prefix()
         anew_s = seconds(some)
         profile = lens.profile("a sight", candidates=some)
+    grid = None if profile.image is None else PromptImage(profile.image, profile.grid_side)
     lines = [f"A: {place.name}, {place.description}" for place in some]
     text = f"{profile.text}\n" + "\n".join(lines)
     peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
@@ -105,7 +106,7 @@ def _ask(library: str) -> dict[str, float]:
         "cold_s": cold_s,
         "next_s": next_s,
         "anew_s": anew_s,
-        "tokens": backbone.count_tokens([text], image=True)[0],
+        "tokens": backbone.count_tokens([text], image=grid)[0],
         "peak_mb": int(peak) / 1024,
     }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.models.tiny_unimp import (
     PROMPTS,
     SHAPE,
@@ -22,7 +23,7 @@ from tests.models.tiny_unimp import (
 from visuallens.config import BackboneSettings
 from visuallens.errors import AdapterError, BackboneError
 from visuallens.models.backbones.adapters import Lora, add_label_tokens
-from visuallens.models.base import Backbone
+from visuallens.models.base import Backbone, PromptImage
 from visuallens.models.label_space import LabelKind
 from visuallens.models.unimp import build_unimp
 from visuallens.models.unimp_folder import (
@@ -220,8 +221,9 @@ def test_it_says_what_it_cannot_do(folder: Path, folders: dict[str, Path]) -> No
         as_backbone.score_labels([None], ["Answer:"], other)
     with pytest.raises(BackboneError, match="it has to be trained first"):
         unimp(BackboneSettings(name="unimp"))
-    assert as_backbone.count_tokens(["one two"], image=True) == model.language.count_tokens(
-        ["one two"], image=False
+    image = PromptImage(Image.new("RGB", (28, 28)))
+    assert as_backbone.count_tokens(["one two"], image=image) == model.language.count_tokens(
+        ["one two"], image=None
     )
     assert as_backbone.score_labels([], [], model.label_space()).shape == (0, 100)
 

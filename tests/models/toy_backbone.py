@@ -59,7 +59,7 @@ class ToyBackbone:
         assert kind in ("auto", "letters")
         return LabelSpace("letters", self._labels, tuple(range(len(self._labels))), "toy")
 
-    def count_tokens(self, prompts: Sequence[str], *, image: bool) -> list[int]:
+    def count_tokens(self, prompts: Sequence[str], *, image: PromptImage | None) -> list[int]:
         return [len(prompt.split()) + (64 if image else 0) + 10 for prompt in prompts]
 
     def generate(

@@ -214,7 +214,9 @@ def test_long_inputs_are_cut_descriptions_first() -> None:
     ranking = ranked(backbone, *long, built=longer, max_tokens=300)
     assert ranking.counts["captions_cut"] >= 30
     assert "Image 1:" in backbone.prompts[-1] or ranking.counts["captions_cut"] == 60
-    assert all(backbone.count_tokens([p], image=True)[0] <= 700 for p in backbone.prompts)
+    assert all(
+        backbone.count_tokens([p], image=backbone.images[0])[0] <= 700 for p in backbone.prompts
+    )
 
 
 def test_prompts_get_fewer_candidates_when_nothing_else_helps() -> None:
@@ -224,7 +226,9 @@ def test_prompts_get_fewer_candidates_when_nothing_else_helps() -> None:
     assert len(backbone.prompts) > 1
     assert len(ranking.candidates) == 40
     assert ranking.counts["window_cut"] > 0
-    assert all(backbone.count_tokens([p], image=True)[0] <= 500 for p in backbone.prompts)
+    assert all(
+        backbone.count_tokens([p], image=backbone.images[0])[0] <= 500 for p in backbone.prompts
+    )
 
 
 def test_data_cannot_speak_as_the_prompt() -> None:
@@ -328,7 +332,7 @@ def test_the_longest_candidates_are_found_whatever_they_are_written_in() -> None
     class Bytes(ToyBackbone):
         max_tokens = 2000
 
-        def count_tokens(self, prompts: Sequence[str], *, image: bool) -> list[int]:
+        def count_tokens(self, prompts: Sequence[str], *, image: PromptImage | None) -> list[int]:
             del image
             return [len(prompt.encode()) for prompt in prompts]
 

@@ -224,7 +224,7 @@ def test_a_prompt_too_long_is_cut_but_keeps_ground_truth(tiny: Path) -> None:
     selector = BackboneSelector(benchmark, backbone, "fenced", 0)
     selector.select([Offered("a", ("dome",), (0,))])
     (prompt,) = backbone.prompts
-    assert sum(backbone.count_tokens([prompt], image=False)) + 22 <= backbone.max_tokens
+    assert sum(backbone.count_tokens([prompt], image=None)) + 22 <= backbone.max_tokens
     example = next(iter(benchmark.examples("train")))
     assert 1 < len(listed(prompt)) < len(example.request.candidates)
     assert 0 < len(right(prompt)) < len(listed(prompt))

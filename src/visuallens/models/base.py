@@ -192,12 +192,12 @@ class Backbone(Protocol):
         """
         ...
 
-    def count_tokens(self, prompts: Sequence[str], *, image: bool) -> list[int]:
+    def count_tokens(self, prompts: Sequence[str], *, image: PromptImage | None) -> list[int]:
         """Count the tokens of prompts as the backbone reads them.
 
         Args:
             prompts: texts.
-            image: one image is shown with each.
+            image: is shown with each; its size and side count, not its pixels. None: none is.
 
         Returns:
             One count per prompt; servers without a tokenizer estimate from above.

@@ -118,10 +118,10 @@ class UniMP:
         """See `Backbone.label_space`."""
         return self.language.label_space(kind)
 
-    def count_tokens(self, prompts: Sequence[str], *, image: bool) -> list[int]:
+    def count_tokens(self, prompts: Sequence[str], *, image: PromptImage | None) -> list[int]:
         """See `Backbone.count_tokens`."""
         del image
-        return self.language.count_tokens(prompts, image=False)
+        return self.language.count_tokens(prompts, image=None)
 
     def generate(
         self,

@@ -140,11 +140,11 @@ class MatchingPrompts:
         listed = self.candidates
         if self.by_name:
             listed, window = (), len(self.candidates)
-        (around,) = backbone.count_tokens([""], image=self.image is not None)
+        (around,) = backbone.count_tokens([""], image=self.image)
         if self.image is not None and around > budget * _MOST_FOR_IMAGE:
             self.image = None
             self.counts["image_cut"] = 1
-            (around,) = backbone.count_tokens([""], image=False)
+            (around,) = backbone.count_tokens([""], image=None)
 
         def longest(cut: Cut) -> int:
             # The longest candidates, as if all were in one prompt.
@@ -152,7 +152,7 @@ class MatchingPrompts:
             prompt = self._write(by_length[: cut.window], cut)
             if len(prompt.encode()) + around <= budget:
                 return 0  # no tokenizer makes more tokens than bytes
-            (count,) = backbone.count_tokens([prompt], image=self.image is not None)
+            (count,) = backbone.count_tokens([prompt], image=self.image)
             return count
 
         cut = first_that_fits(len(cells), window, longest, budget)

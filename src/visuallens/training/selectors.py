@@ -153,7 +153,7 @@ class BackboneSelector:
     def count_tokens(self, offered: Sequence[Offered]) -> list[int]:
         """Count the tokens of the prompts about some photos, for an estimate."""
         prompts = self._prompts([(one, at) for one in offered for at in one.examples])
-        return self._backbone.count_tokens(prompts, image=False)
+        return self._backbone.count_tokens(prompts, image=None)
 
     def _prompts(self, asked: Sequence[tuple[Offered, int]]) -> list[str]:
         numbers = sorted({number for _, number in asked})
@@ -166,13 +166,13 @@ class BackboneSelector:
         shuffled = self._shuffled(example)
         window = min(len(shuffled), MOST_LABELS)
         budget = self._backbone.max_tokens - _answer_tokens(offered.words)
-        (around,) = self._backbone.count_tokens([""], image=False)
+        (around,) = self._backbone.count_tokens([""], image=None)
 
         def tokens(cut: Cut) -> int:
             prompt = self._write(offered, example, shuffled, cut)
             if len(prompt.encode()) + around <= budget:
                 return 0  # no tokenizer makes more tokens than bytes
-            return self._backbone.count_tokens([prompt], image=False)[0]
+            return self._backbone.count_tokens([prompt], image=None)[0]
 
         cut = first_that_fits(0, window, tokens, budget)
         return self._write(offered, example, shuffled, cut)

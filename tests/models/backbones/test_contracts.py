@@ -147,11 +147,12 @@ def test_it_generates_the_same_alone_and_together(backbone: LocalBackbone) -> No
 
 def test_tokens_are_counted(backbone: LocalBackbone) -> None:
     texts = ["", "a park", "a park " * 50]
-    for image in (False, backbone.sees):
+    grids = [PromptImage(Image.new("RGB", (896, 896)), side) for side in (8, 4)]
+    for image in (None, *grids):
         counts = backbone.count_tokens(texts, image=image)
-        shown = [PromptImage(Image.new("RGB", (896, 896)), 8)] if image else [None]
+        shown = image if backbone.sees else None
         for text, count in zip(texts, counts, strict=True):
-            inputs = backbone.family.encode(backbone.parts, shown, [text])
+            inputs = backbone.family.encode(backbone.parts, [shown], [text])
             assert abs(count - inputs["input_ids"].shape[1]) <= 2
 
 

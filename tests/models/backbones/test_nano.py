@@ -124,8 +124,11 @@ def test_the_tokens_of_a_grid_are_counted(nano: LocalBackbone, grid: PromptImage
     bare = nano.encode([None], ["Look."])["input_ids"].shape[1]
     shown = nano.encode([grid], ["Look."])["input_ids"].shape[1]
     assert shown - bare == 64 * 6 + 55
-    (counted,) = nano.count_tokens(["Look."], image=True)
+    (counted,) = nano.count_tokens(["Look."], image=grid)
     assert counted == shown
+    smaller = PromptImage(Image.new("RGB", (896, 896)), 4)
+    (counted,) = nano.count_tokens(["Look."], image=smaller)
+    assert counted == nano.encode([smaller], ["Look."])["input_ids"].shape[1] < shown
 
 
 def test_a_cell_is_read_alone(grid: PromptImage) -> None:

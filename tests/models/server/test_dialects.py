@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.models.server.connecting import connected
 from tests.models.server.fake_server import (
     NEW,
@@ -24,6 +25,7 @@ from visuallens.errors import (
     ServerRefusedError,
     ThinkingModelError,
 )
+from visuallens.models.base import PromptImage
 from visuallens.models.label_space import NEW_LABELS
 
 PROMPTS = ["first prompt", "second prompt"]
@@ -140,7 +142,7 @@ def test_an_old_sglang_is_read_from_its_most_probable_tokens() -> None:
         told = backbone.score_labels([None], PROMPTS[:1], backbone.label_space().cut(2))
         assert all(asked.path != "/generate" for asked in fake.asked)
         assert fake.chats()[-1]["top_logprobs"] == 256
-        assert backbone.count_tokens(["four"], image=False) == [4 + 64]
+        assert backbone.count_tokens(["four"], image=None) == [4 + 64]
     assert told[0] == pytest.approx([letter_logprob(PROMPTS[0], x) for x in "AB"], abs=1e-5)
 
 
@@ -239,13 +241,14 @@ def test_an_answer_after_thoughts_is_one() -> None:
 )
 def test_tokens_are_counted_where_the_server_counts(kind: Kind, count: int) -> None:
     with FakeServer(kind=kind) as fake, connected(fake) as backbone:
-        assert backbone.count_tokens(["four"], image=False) == [count + 64]
-        assert backbone.count_tokens(["four"], image=True) == [count + 64 + 3000]
-        assert backbone.count_tokens([], image=True) == []
+        assert backbone.count_tokens(["four"], image=None) == [count + 64]
+        image = PromptImage(Image.new("RGB", (64, 48)))
+        assert backbone.count_tokens(["four"], image=image) == [count + 64 + 3000]
+        assert backbone.count_tokens([], image=image) == []
 
 
 @pytest.mark.parametrize("kind", ["openai", "llamacpp"])
 def test_tokens_are_estimated_elsewhere(kind: Kind) -> None:
     with FakeServer(kind=kind, hidden=True) as fake, connected(fake) as backbone:
         # "abcd" is 4 ASCII characters: 2 tokens; "寿司" is 6 bytes: 3 tokens
-        assert backbone.count_tokens(["abcd", "寿司", ""], image=False) == [66, 67, 64]
+        assert backbone.count_tokens(["abcd", "寿司", ""], image=None) == [66, 67, 64]

@@ -81,7 +81,7 @@ def test_texts_are_written_and_counted(backbone: ServerBackbone) -> None:
     (text,) = backbone.generate([None], ["Say hello."], max_new_tokens=8)
     assert "hello" in text.lower()
     assert backbone.usage.tokens_out == 8
-    assert backbone.count_tokens(["hello world"], image=False) == [2 + 64]
+    assert backbone.count_tokens(["hello world"], image=None) == [2 + 64]
 
 
 def test_a_second_run_asks_nothing(url: str, tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-_GRID_SIDE_PX = 896
 _TEXT_ARGUMENTS = frozenset(("input_ids", "attention_mask"))
 
 
@@ -86,6 +85,7 @@ class LocalBackbone:
         self.adapter = ""
         self._kept: _Kept | None = None
         self._untrained = UntrainedScores(self)
+        self._surroundings: dict[object, int] = {}
 
     @property
     def name(self) -> str:
@@ -148,9 +148,9 @@ class LocalBackbone:
         gap = answer_gap(self.parts.tokenizer, before)
         return letters(self.parts.tokenizer, before, gap, self.name)
 
-    def count_tokens(self, prompts: Sequence[str], *, image: bool) -> list[int]:
-        """See `Backbone.count_tokens`; template and a grid of 896 px are counted once."""
-        around = self._around[1 if image and self.sees else 0]
+    def count_tokens(self, prompts: Sequence[str], *, image: PromptImage | None) -> list[int]:
+        """See `Backbone.count_tokens`; what is around prompts is counted once for each shape."""
+        around = self._around(image if self.sees else None)
         tokenizer = self.parts.tokenizer
         return [len(tokenizer.encode(text, add_special_tokens=False)) + around for text in prompts]
 
@@ -340,14 +340,16 @@ class LocalBackbone:
     def _tokenizer_hash(self) -> str:
         return tokenizer_hash(self.parts.tokenizer)
 
-    @cached_property
-    def _around(self) -> tuple[int, int]:
-        """Tokens around a prompt: of the template alone, and with a grid."""
-        alone = self.family.encode(self.parts, [None], [""])["input_ids"].shape[1]
-        if not self.sees:
-            return alone, alone
-        blank = PromptImage(Image.new("RGB", (_GRID_SIDE_PX, _GRID_SIDE_PX)), grid_side=8)
-        return alone, self.family.encode(self.parts, [blank], [""])["input_ids"].shape[1]
+    def _around(self, image: PromptImage | None) -> int:
+        """Count the tokens around a prompt: of the template, and of an image of this shape."""
+        shape = None if image is None else (image.image.size, image.grid_side)
+        if shape not in self._surroundings:
+            blank = None
+            if image is not None:
+                blank = PromptImage(Image.new("RGB", image.image.size), image.grid_side)
+            inputs = self.family.encode(self.parts, [blank], [""])
+            self._surroundings[shape] = inputs["input_ids"].shape[1]
+        return self._surroundings[shape]
 
 
 def _shared(before: Sequence[int], now: Sequence[int]) -> int:

@@ -158,7 +158,7 @@ class ServerBackbone:
         self._forms[ids] = found
         return LabelSpace(kind, tuple(found), ids, vocabulary_hash(self.id, found))
 
-    def count_tokens(self, prompts: Sequence[str], *, image: bool) -> list[int]:
+    def count_tokens(self, prompts: Sequence[str], *, image: PromptImage | None) -> list[int]:
         """Count tokens; see `Backbone.count_tokens`.
 
         Choice: where the server does not count, three ASCII characters are taken as one token, and
