@@ -183,7 +183,7 @@ def merge_adapter(backbone: LocalBackbone, folder: Path) -> None:
         raise AdapterError(backbone.id, folder, "there is none to merge", "Load one first.")
     if labels.kind == "names":
         problem = "names are scored against the base model, which a merged one no longer has"
-        raise AdapterError(backbone.id, folder, problem, "Use the adapter as it is.")
+        raise AdapterError(backbone.id, "memory", problem, "Use the adapter as it is.")
     parts.model = parts.model.merge_and_unload()
     backbone.forget_prefix()
     parts.model.save_pretrained(folder)
