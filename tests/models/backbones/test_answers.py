@@ -10,8 +10,15 @@ from tests.models.backbones.test_contracts import folder as folder  # noqa: PLC0
 from tests.models.backbones.test_contracts import grid
 
 from visuallens.models.backbones.adapters import Lora, add_adapter
-from visuallens.models.backbones.answers import _one_by_one, answer_ids, log_likelihoods
+from visuallens.models.backbones.answers import (
+    UntrainedScores,
+    _one_by_one,
+    answer_ids,
+    log_likelihoods,
+    score_answers,
+)
 from visuallens.models.backbones.local import LocalBackbone
+from visuallens.types import FloatArray
 
 PROMPT = "Where does the user go?\n\nAnswer:"
 NAMES = ["Tate", "The Museum of Rusted Metal", "Zoo"]
@@ -65,6 +72,24 @@ def test_what_the_untrained_model_said_is_remembered(
     monkeypatch.setattr("visuallens.models.backbones.answers.log_likelihoods", None)
     again = backbone.score_answers(None, PROMPT, [NAMES[1], NAMES[1]], untrained=True)
     np.testing.assert_array_equal(again, untrained[[1, 1]])
+
+
+def test_what_the_untrained_model_says_does_not_depend_on_what_was_asked_before(
+    backbone: LocalBackbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounding depends on what is computed together: rankings in bfloat16 were not the same twice."""
+    asked = []
+
+    def score(backbone: LocalBackbone, image: None, prompt: str, answers: list[str]) -> FloatArray:
+        asked.append(answers)
+        return score_answers(backbone, image, prompt, answers)
+
+    monkeypatch.setattr("visuallens.models.backbones.answers.score_answers", score)
+    together = UntrainedScores(backbone)(PROMPT, NAMES)
+    later = UntrainedScores(backbone)
+    later(PROMPT, NAMES[1:])
+    np.testing.assert_array_equal(later(PROMPT, NAMES), together)
+    assert asked == [[name] for name in (*NAMES, *NAMES[1:], NAMES[0])]
 
 
 def test_an_answer_without_tokens_says_nothing(backbone: LocalBackbone) -> None:

@@ -144,6 +144,9 @@ class UntrainedScores:
 
     Args:
         backbone: with or without an adapter.
+
+    Choice: each answer is asked by itself, once. Numbers of few bits depend a little on what is
+        computed beside them, so a score would otherwise depend on which questions came before.
     """
 
     def __init__(self, backbone: LocalBackbone) -> None:
@@ -156,11 +159,10 @@ class UntrainedScores:
         if len(self._known) + len(new) > _REMEMBERED:
             self._known.clear()
             new = [*dict.fromkeys(answers)]
-        if new:
-            with untrained(self._backbone.parts.model):
-                scores = score_answers(self._backbone, None, prompt, new)
-            keys = [(prompt, one) for one in new]
-            self._known.update(zip(keys, scores.tolist(), strict=True))
+        with untrained(self._backbone.parts.model):
+            for one in new:
+                (score,) = score_answers(self._backbone, None, prompt, [one])
+                self._known[prompt, one] = float(score)
         return np.array([self._known[prompt, one] for one in answers], np.float32)
 
 
