@@ -36,6 +36,7 @@ from visuallens.rankers.visuallens import VisualLensRanker
 from visuallens.training.joint import JointTask
 from visuallens.training.loop import fit
 from visuallens.training.requests import MatchingQuestion, RefinedWords
+from visuallens.training.teacher import Teacher
 from visuallens.types import Profile
 
 SHORT = (
@@ -73,11 +74,12 @@ def task_of(
     *overrides: str,
     name: str = "nano",
     refined: RefinedWords | None = None,
+    teacher: Teacher | None = None,
 ) -> tuple[JointTask, LocalBackbone]:
     settings = small_settings(*SHORT, *overrides)
     backbone = open_tiny(name, weights, settings)
     profiles = open_profiles(tiny, library, settings)
-    return JointTask(backbone, profiles, settings, refined), backbone
+    return JointTask(backbone, profiles, settings, refined, teacher), backbone
 
 
 def scores_of(
@@ -123,6 +125,42 @@ def test_four_examples_are_learned(tiny: Path, library: Path, weights: Path) -> 
         optimiser.zero_grad()
     assert seen[-1]["matching"] < seen[0]["matching"] / 3
     assert seen[-1]["aspects"] < seen[0]["aspects"] / 3
+
+
+def test_a_teacher_is_followed_whatever_the_order(tiny: Path, library: Path, weights: Path) -> None:
+    scores = {
+        example.request.id: {one.id: one.rating or 0.0 for one in example.request.candidates}
+        for example in Benchmark(tiny).examples("train")
+    }
+    text = ("matching.image=false", "matching.captions=false", "matching.max_tokens=256")
+    alone = ("training.joint.teacher_weight=1", "training.joint.labels=names")
+    task, _ = task_of(tiny, library, weights, *text, *alone, teacher=scores.__getitem__)
+    found = task._requests.take([0])[0]
+    asked = task._requests.question(found, np.random.default_rng(3))
+    rating = {one.name: one.rating or 0.0 for one in found.prompts.candidates}
+    by_rating = np.array([rating[name] for name in asked.names])
+    np.testing.assert_allclose(
+        asked.taught, (by_rating - by_rating.mean()) / by_rating.std(), atol=1e-5
+    )
+    trained = [weight for weight in task.model.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=1e-2)
+    seen = []
+    for step in range(12):
+        losses = task.losses([0, 1], seed=step)
+        assert set(losses.parts) == {"aspects", "matching", "teacher"}
+        seen.append(float(losses.parts["teacher"].mean().detach()))
+        losses.each.mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert seen[-1] < seen[0] - 0.02
+
+
+def test_a_teacher_that_did_not_rank_an_example_is_refused(
+    tiny: Path, library: Path, weights: Path
+) -> None:
+    task, _ = task_of(tiny, library, weights, teacher=lambda _: {})
+    with pytest.raises(TrainingError, match="no score for"):
+        task.losses([0], seed=0)
 
 
 def test_the_losses_of_an_example_are_its_own(tiny: Path, library: Path, weights: Path) -> None:

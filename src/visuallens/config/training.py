@@ -117,6 +117,12 @@ class JointTrainingSettings(BaseModel):
     """Of the matching loss, see `training/losses.py`."""
     labels: Literal["new", "reserved", "letters", "names"] = "new"
     """Source: appendix D, new tokens. "names": see `rankers/naming.py`."""
+    teacher: Path | None = None
+    """Run file of another ranker on the train split, to be distilled from."""
+    teacher_weight: float = Field(default=0.5, ge=0, le=1)
+    """Share of the teacher in the loss of matching."""
+    teacher_taste: float = Field(default=0.0, ge=0)
+    """Strengthens what the teacher says to one user alone, see `training/teacher.py`."""
     dev_examples: int = Field(default=200, ge=1)
     """Of the dev split, that the score is measured on."""
     remembered: int = Field(default=64, ge=1)

@@ -5,7 +5,7 @@ What is the same in many examples, photos, candidates and words, stands in table
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -20,9 +20,6 @@ from visuallens.rankers.attention import relevance
 from visuallens.types import Candidate, Example, FloatArray
 
 Rows = NDArray[np.int64]
-Teacher = Callable[[str], Mapping[str, float]]
-"""Looks up the scores of an example, candidate id → score, in the run of a slower ranker."""
-
 Key = TypeVar("Key")
 
 
@@ -194,40 +191,3 @@ def padded(rows: Sequence[FloatArray | Rows], width: int) -> tuple[Rows, NDArray
         filled[at, : len(own)] = own
         mask[at, : len(own)] = True
     return filled, mask
-
-
-def teacher_scores(
-    asked: Sequence[Asked], candidates: Sequence[Candidate], teacher: Teacher
-) -> list[FloatArray]:
-    """Look up what a slower ranker scored.
-
-    Args:
-        asked: examples.
-        candidates: of the tables, by number.
-        teacher: its run.
-
-    Returns:
-        (candidates,) of each example, standardised.
-
-    Raises:
-        TrainingError: the run lacks a candidate of an example.
-        RunFileError: it lacks an example.
-
-    Choice: scores of rankers have any scale, so those of a question are standardised.
-    """
-    found = []
-    for one in asked:
-        scores = teacher(one.example_id)
-        ids = [candidates[at].id for at in one.candidates]
-        missing = [candidate_id for candidate_id in ids if candidate_id not in scores]
-        if missing:
-            raise TrainingError(
-                f"the teacher's run has no score for {len(missing)} of the {len(ids)} candidates "
-                f"of {one.example_id}, such as {missing[0]}",
-                "Rank the train split of the same benchmark with it, whole.",
-            )
-        row = np.array([scores[candidate_id] for candidate_id in ids], np.float32)
-        known = row[np.isfinite(row)]
-        row = np.clip(row, known.min(initial=0), known.max(initial=0))  # some rule out by infinity
-        found.append((row - row.mean()) / max(float(row.std()), 1e-6))
-    return found

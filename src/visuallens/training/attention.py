@@ -21,11 +21,13 @@ from visuallens.models.attention_folder import save_matcher
 from visuallens.models.base import TextEncoder
 from visuallens.profiles import BenchmarkProfiles
 from visuallens.rankers.base import to_ranking
-from visuallens.training.attended import AttendedReader, Teacher, teacher_scores
+from visuallens.training.attended import Asked, AttendedReader
 from visuallens.training.base import Losses
-from visuallens.training.losses import MatchForm, match_loss
+from visuallens.training.losses import MatchForm, match_loss, teacher_loss
 from visuallens.training.recollection import Recollections
 from visuallens.training.split import draw_rows, refuse_unindexed
+from visuallens.training.teacher import Teacher, taught_scores
+from visuallens.types import Candidate, FloatArray
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -81,9 +83,7 @@ class AttentionTask:
             seed=settings.seed,
         )
         candidates = self._recollections.candidates
-        self._teacher = (
-            None if teacher is None else teacher_scores(self._train, candidates, teacher)
-        )
+        self._taught = [] if teacher is None else _taught(self._train, candidates, teacher)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self._head = AttentionHead(self._recollections.shape, own.dropout)
@@ -135,11 +135,10 @@ class AttentionTask:
         scores = self._head(seen)
         relevant = _padded([one.relevant for one in asked], scores.shape[1]).to(self._device)
         each = match_loss(scores, relevant.bool(), seen.mask, self._own.form)
-        if self._teacher is None:
+        if not self._taught:
             return Losses(each, {"matching": each})
-        taught = [self._teacher[number] for number in examples]
-        teacher = _padded(taught, scores.shape[1]).to(self._device)
-        other = _distillation(scores, teacher, seen.mask)
+        taught = _padded([self._taught[number] for number in examples], scores.shape[1])
+        other = teacher_loss(scores, taught.to(self._device), seen.mask)
         weight = self._own.teacher_weight
         return Losses((1 - weight) * each + weight * other, {"matching": each, "teacher": other})
 
@@ -231,8 +230,11 @@ def _padded(rows: Sequence[NDArray[np.generic]], width: int) -> Tensor:
     return filled
 
 
-def _distillation(scores: Tensor, teacher: Tensor, present: Tensor) -> Tensor:
-    """Compute the cross-entropy between the softmax of the teacher's scores and our own."""
-    logs = scores.float().masked_fill(~present, -torch.inf).log_softmax(dim=-1)
-    share = teacher.masked_fill(~present, -torch.inf).softmax(dim=-1)
-    return -(share * logs.masked_fill(~present, 0.0)).sum(dim=-1)
+def _taught(
+    asked: Sequence[Asked], candidates: Sequence[Candidate], teacher: Teacher
+) -> list[FloatArray]:
+    """Look up what a teacher says of each example's candidates, which are rows of a table."""
+    return [
+        taught_scores(teacher, one.example_id, [candidates[at].id for at in one.candidates])
+        for one in asked
+    ]

@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,9 +34,10 @@ from visuallens.rankers.naming import NAME_SHARPNESS
 from visuallens.rankers.visuallens import VisualLensRanker
 from visuallens.training.answers import answer_losses, with_answer
 from visuallens.training.base import Losses
-from visuallens.training.losses import joint_loss, match_loss
+from visuallens.training.losses import joint_loss, match_loss, teacher_loss
 from visuallens.training.requests import MatchingQuestion, RefinedWords, TrainingRequests
 from visuallens.training.split import count_examples, draw_examples, refuse_unindexed
+from visuallens.training.teacher import Teacher
 from visuallens.types import FloatArray
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class JointTask:
         settings: the whole tree; `matching` and `training.joint` decide, and all of it is written
             into the adapter's record.
         refined: words of stage 2 as the answers of the aspect task; None: those of the library.
+        teacher: run of another ranker on the train split, or None.
 
     Raises:
         TrainingError: the backbone has no adapter or its labels do not fit its vocabulary, a split
@@ -73,6 +75,7 @@ class JointTask:
         profiles: BenchmarkProfiles,
         settings: Settings,
         refined: RefinedWords | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         own = settings.matching.model_copy(update={"labels": "auto"})
         self._settings = settings.model_copy(update={"matching": own})
@@ -82,7 +85,7 @@ class JointTask:
         self._joint = settings.training.joint.joint and backbone.sees
         if settings.training.joint.joint and not backbone.sees:
             logger.info("%s sees no photos: only matching is trained.", backbone.name)
-        self._requests = TrainingRequests(profiles, backbone, self._settings, refined)
+        self._requests = TrainingRequests(profiles, backbone, self._settings, refined, teacher)
         self._size = count_examples(profiles.benchmark, "train")
         most = settings.training.joint.dev_examples
         self._dev = draw_examples(profiles.benchmark, "dev", most, settings.seed)
@@ -124,10 +127,12 @@ class JointTask:
 
         Returns:
             L_asp + lambda L_pred of each, and the two as "aspects" and "matching"; without joint
-            training L_pred alone.
+            training L_pred alone. With a teacher L_pred is (1 - a) "matching" + a "teacher", the
+            cross-entropy to its scores, where a is `training.joint.teacher_weight`.
 
         Raises:
-            TrainingError: none of an example's ground truth is among its candidates.
+            TrainingError: none of an example's ground truth is among its candidates, or the
+                teacher has not scored them all.
 
         Source: §5.3, Equation 3.
         Choice: an example without a photo that has aspect words has an L_asp of 0.
@@ -138,10 +143,11 @@ class JointTask:
         asked = list(zip(requests, draws, strict=True))
         matching = self._match([self._requests.question(*one) for one in asked])
         if not self._joint:
-            return Losses(matching, {"matching": matching})
-        aspects = self._name_aspects([self._requests.photo(*one) for one in asked]).to(matching)
-        each = joint_loss(aspects, matching, settings.match_weight)
-        return Losses(each, {"aspects": aspects, "matching": matching})
+            return matching
+        aspects = self._name_aspects([self._requests.photo(*one) for one in asked])
+        aspects = aspects.to(matching.each)
+        each = joint_loss(aspects, matching.each, settings.match_weight)
+        return Losses(each, {"aspects": aspects, **matching.parts})
 
     def evaluate(self) -> Mapping[str, float]:
         """See `TrainingTask.evaluate`.
@@ -167,23 +173,31 @@ class JointTask:
         config = {**self._settings.recorded(), "trained_on": dict(self.trained_on)}
         save_adapter(self._backbone, folder, config)
 
-    def _match(self, questions: Sequence[MatchingQuestion]) -> Tensor:
-        """Compute L_pred of each question, (questions,).
+    def _match(self, questions: Sequence[MatchingQuestion]) -> Losses:
+        """Compute L_pred of each question, and its parts.
 
         Source: §5.3, Equation 2; appendix D, the labels as the first output token. For names see
             `rankers/naming.py`.
         """
         import torch
 
-        logits = self._match_logits(questions)
-        relevant = torch.zeros(logits.shape, dtype=torch.bool)
-        present = torch.zeros(logits.shape, dtype=torch.bool)
-        for row, question in enumerate(questions):
-            count = len(question.relevant)
-            relevant[row, :count] = torch.tensor(question.relevant)
-            present[row, :count] = True
-        form = self._settings.training.joint.form
-        return match_loss(logits, relevant.to(logits.device), present.to(logits.device), form)
+        own, logits = self._settings.training.joint, self._match_logits(questions)
+
+        def padded(rows: Iterable[Sequence[float]]) -> Tensor:
+            filled = logits.new_zeros(logits.shape, dtype=torch.float32)
+            for at, row in enumerate(rows):
+                filled[at, : len(row)] = filled.new_tensor(row)
+            return filled
+
+        relevant = padded(one.relevant for one in questions).bool()
+        present = padded([1.0] * len(one.relevant) for one in questions).bool()
+        each = match_loss(logits, relevant, present, own.form)
+        if not questions[0].taught:
+            return Losses(each, {"matching": each})
+        taught = padded(one.taught for one in questions)
+        other, weight = teacher_loss(logits, taught, present), own.teacher_weight
+        mixed = (1 - weight) * each + weight * other
+        return Losses(mixed, {"matching": each, "teacher": other})
 
     def _match_logits(self, questions: Sequence[MatchingQuestion]) -> Tensor:
         """Compute (questions, candidates) logits; those behind shorter questions mean nothing."""

@@ -61,6 +61,26 @@ def match_loss(logits: Tensor, relevant: Tensor, present: Tensor, form: MatchFor
     return _mean(-(target * logs + (1 - target) * others), present)
 
 
+def teacher_loss(logits: Tensor, taught: Tensor, present: Tensor) -> Tensor:
+    """Compute the cross-entropy between the softmax of a teacher's scores and our own.
+
+    Args:
+        logits: (examples, candidates); whatever is not `present` is ignored.
+        taught: (examples, candidates) the teacher's scores, standardised.
+        present: (examples, candidates) bool, which candidates there are.
+
+    Returns:
+        (examples,) float32.
+
+    Source: Hinton et al. 2015, distillation.
+    """
+    import torch
+
+    logs = logits.float().masked_fill(~present, -torch.inf).log_softmax(dim=-1)
+    share = taught.masked_fill(~present, -torch.inf).softmax(dim=-1)
+    return -(share * logs.masked_fill(~present, 0.0)).sum(dim=-1)
+
+
 def aspect_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Compute the loss of aspect word generation, L_asp, of each example.
 

@@ -26,7 +26,8 @@ from visuallens.profiles import BenchmarkProfiles
 from visuallens.prompts import MAX_ASPECT_WORDS
 from visuallens.prompts.data import word_list
 from visuallens.rankers.fitting import MatchingPrompts, shows_image
-from visuallens.types import Example, Photo, Profile
+from visuallens.training.teacher import Teacher, taught_scores
+from visuallens.types import Example, FloatArray, Photo, Profile
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +51,13 @@ class TrainingRequest:
         prompts: writes its matching prompt.
         relevant: of each of the prompts' candidates.
         photos: of the profile that have aspect words, most similar first.
+        taught: (candidates,) the teacher's scores; None without a teacher.
     """
 
     prompts: MatchingPrompts
     relevant: tuple[bool, ...]
     photos: tuple[NamedPhoto, ...]
+    taught: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class MatchingQuestion:
         relevant: of each candidate, in the order of the prompt.
         names: of the candidates, where these are the answers.
         without_profile: the prompt in which names are compared with.
+        taught: the teacher's scores, in the order of the prompt; empty without a teacher.
     """
 
     image: PromptImage | None
@@ -74,6 +78,7 @@ class MatchingQuestion:
     relevant: tuple[bool, ...]
     names: tuple[str, ...] = ()
     without_profile: str = ""
+    taught: tuple[float, ...] = ()
 
 
 class TrainingRequests:
@@ -84,6 +89,7 @@ class TrainingRequests:
         backbone: with the label space that it is trained with.
         settings: `matching`, `images` and `training.joint`.
         refined: the words that photos are to be described with; None: those of the library.
+        teacher: the run of another ranker, or None.
     """
 
     def __init__(
@@ -92,9 +98,10 @@ class TrainingRequests:
         backbone: Backbone,
         settings: Settings,
         refined: RefinedWords | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         self._profiles, self._backbone, self._settings = profiles, backbone, settings
-        self._refined = refined
+        self._refined, self._teacher = refined, teacher
         self._reader = BackboneReader(backbone) if backbone.sees else None
         self._made: OrderedDict[int, TrainingRequest] = OrderedDict()
         self._vanished: set[str] = set()
@@ -141,7 +148,8 @@ class TrainingRequests:
             Its request, with the grid drawn where the backbone is shown it.
 
         Raises:
-            TrainingError: none of its ground truth is among its candidates.
+            TrainingError: none of its ground truth is among its candidates, or the teacher has not
+                scored them all.
         """
         request, matching = example.request, self._settings.matching
         profile = self._profiles.profile(request)
@@ -156,7 +164,9 @@ class TrainingRequests:
             )
         if len(relevant) > prompts.cut.window:
             self._note_shortened(request.id, len(relevant), prompts.cut.window)
-        return TrainingRequest(prompts, relevant, tuple(self._named(profile)))
+        ids = [one.id for one in prompts.candidates]
+        taught = taught_scores(self._teacher, request.id, ids) if self._teacher else None
+        return TrainingRequest(prompts, relevant, tuple(self._named(profile)), taught)
 
     def question(
         self, request: TrainingRequest, generator: np.random.Generator
@@ -182,13 +192,14 @@ class TrainingRequests:
             others = [at for at in window if not request.relevant[at]]
             kept = {*answers, *others[: most - len(answers)]}
             window = [at for at in window if at in kept]
-        prompts = request.prompts
+        prompts, taught = request.prompts, request.taught
         return MatchingQuestion(
             prompts.image,
             prompts.write(window),
             tuple(request.relevant[at] for at in window),
             tuple(prompts.names[at] for at in window),
             prompts.without_profile(),
+            () if taught is None else tuple(taught[window].tolist()),
         )
 
     def photo(

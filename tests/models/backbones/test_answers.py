@@ -77,7 +77,7 @@ def test_what_the_untrained_model_said_is_remembered(
 def test_what_the_untrained_model_says_does_not_depend_on_what_was_asked_before(
     backbone: LocalBackbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rounding depends on what is computed together: rankings in bfloat16 were not the same twice."""
+    """Rounding depends on what is computed together; in bfloat16 rankings were not repeatable."""
     asked = []
 
     def score(backbone: LocalBackbone, image: None, prompt: str, answers: list[str]) -> FloatArray:

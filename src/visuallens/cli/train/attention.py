@@ -40,13 +40,13 @@ def command(
     The benchmark's photos are indexed before: visuallens index FOLDER --library LIBRARY --user USER
     """
     from visuallens.benchmark.folder import Benchmark
-    from visuallens.benchmark.run_file import read_run
     from visuallens.config import load_settings
     from visuallens.training.attention import AttentionTask
     from visuallens.training.hardware import is_main_process
     from visuallens.training.joint import hold_to_data
     from visuallens.training.loop import fit
     from visuallens.training.run import open_run
+    from visuallens.training.teacher import digest_of, open_teacher
 
     chosen = () if teacher is None else (f"training.attention.teacher={json.dumps(str(teacher))}",)
     settings = load_settings(config, (*overrides, *chosen))
@@ -54,8 +54,8 @@ def command(
     opened = Benchmark(benchmark)
     open_run(out, "attention", settings)
     with open_indexed(opened, library, user, settings) as (lens, profiles):
-        scores = None if run is None else read_run(run, opened, "train").scores_of
-        task = AttentionTask(profiles, lens.model.sentences, settings, lens.model.id, scores)
+        teacher_run = open_teacher(run, opened)
+        task = AttentionTask(profiles, lens.model.sentences, settings, lens.model.id, teacher_run)
         hold_to_data(out, task.trained_on | digest_of(run))
         fitted = fit(task, settings.training.loop, out, seed=settings.seed)
     record = as_record(out, task, fitted)
@@ -65,13 +65,6 @@ def command(
         print_json(record)
     else:
         click.echo(as_text(record))
-
-
-def digest_of(run: Path | None) -> dict[str, str]:
-    """Say which teacher a run has, so that it does not go on with another."""
-    from visuallens.benchmark.writing import file_checksum
-
-    return {} if run is None else {"teacher": file_checksum(run)}
 
 
 def as_record(out: Path, task: AttentionTask, fitted: Fitted) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Run folder of stage 2, whose words are learned. [default: the library's words]",
 )
+@click.option(
+    "--teacher",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Run file of another ranker on the train split, to be distilled from.",
+)
 @click.option("--backbone", help="What is trained; see: visuallens models")
 @click.option(
     "--adapter", type=click.Path(path_type=Path), help="Adapter to go on with, as of stage 1."
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
 def command(
     benchmark: Path,
     aspects: Path | None,
+    teacher: Path | None,
     backbone: str | None,
     adapter: Path | None,
     out: Path,
@@ -52,8 +59,10 @@ def command(
     from visuallens.training.joint import JointTask, hold_to_data
     from visuallens.training.loop import fit
     from visuallens.training.run import open_run
+    from visuallens.training.teacher import digest_of, open_teacher
 
-    settings = load_settings(config, (*overrides, *backbone_overrides(backbone, adapter)))
+    chosen = () if teacher is None else (f"training.joint.teacher={json.dumps(str(teacher))}",)
+    settings = load_settings(config, (*overrides, *backbone_overrides(backbone, adapter), *chosen))
     training, style = settings.training, settings.matching.style
     opened = Benchmark(benchmark)
     refined = None if aspects is None else read_refined(aspects)
@@ -62,8 +71,9 @@ def command(
         trained = open_adapted(
             settings.backbone, training.lora, training.joint.labels, style, seed=settings.seed
         )
-        task = JointTask(trained, profiles, settings, refined)
-        hold_to_data(out, task.trained_on)
+        run, taste = training.joint.teacher, training.joint.teacher_taste
+        task = JointTask(trained, profiles, settings, refined, open_teacher(run, opened, taste))
+        hold_to_data(out, {**task.trained_on, **digest_of(run)})
         fitted = fit(task, training.loop, out, seed=settings.seed)
     record = as_record(out, task, fitted)
     if not is_main_process():
