@@ -27,6 +27,7 @@ from tests.models.backbones import tiny_causal
 
 from visuallens import registry
 from visuallens.benchmark.folder import Benchmark, FoundExample
+from visuallens.cli.rank import command as rank
 from visuallens.cli.train import command as train
 from visuallens.errors import AdapterError, TrainingError
 from visuallens.models.backbones.adapters import merge_adapter
@@ -415,3 +416,29 @@ def test_the_command_learns_refined_words_and_keeps_to_its_data(
     without = invoke(train, joint)
     assert isinstance(without.exception, TrainingError)
     assert "a run on other data" in str(without.exception)
+
+
+@pytest.mark.usefixtures("colours")
+def test_the_command_is_taught_by_a_control_and_keeps_to_it(
+    tiny: Path, library: Path, weights: Path, tmp_path: Path
+) -> None:
+    teacher = tmp_path / "ease.run"
+    ranking = ["--control", "ease", "--split", "train", "--out", str(teacher)]
+    CliRunner().invoke(rank, [str(tiny), *ranking], catch_exceptions=False)
+    settings = [*SMALL, *SHORT, f"backbone.model={weights}", "backbone.name=nano"]
+    settings.append("training.joint.teacher_taste=1")
+    joint = ["joint", str(tiny), "--library", str(library), "--user", USER, "--json"]
+    joint += [f"--set={one}" for one in settings]
+    joint += ["--out", str(tmp_path / "run"), "--teacher", str(teacher)]
+    done = CliRunner().invoke(train, joint, catch_exceptions=False)
+    assert json.loads(done.stdout)["steps"] == 2
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    steps = [one for one in map(json.loads, lines) if one["kind"] == "step"]
+    assert all(one["teacher"] > 0 for one in steps)
+    for made in tmp_path.glob("ease.run*"):
+        made.unlink()
+    popular = [str(tiny), "--control", "popularity", *ranking[2:]]
+    CliRunner().invoke(rank, popular, catch_exceptions=False)
+    other = CliRunner().invoke(train, joint)
+    assert isinstance(other.exception, TrainingError)
+    assert "a run on other data" in str(other.exception)
