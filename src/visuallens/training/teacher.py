@@ -3,7 +3,8 @@
 Source: Hinton et al. 2015, distillation.
 Choice: of the train split, by anything that ranks: a slower ranker of ours, or a control such as
     EASE, which knows ids where the student sees photos and names. Controls leave the asking user
-    out of what they know (`evaluation/controls.py`), so their scores betray no ground truth.
+    out of what they know (`evaluation/controls.py`), so their scores betray no ground truth; those
+    of a ranker that was trained on the same examples may.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ def open_teacher(run: Path | None, benchmark: Benchmark, taste: float = 0.0) -> 
     Raises:
         RunFileError: it is broken, or answers something else.
 
-    Choice: what is liked by all is learned within a hundred examples and then outweighs what is
-        not; `taste` keeps up the weight of the latter.
+    Choice: what is liked by all is learned first and then outweighs what is not; `taste` keeps up
+        the weight of the latter.
     """
     if run is None:
         return None
